@@ -1,0 +1,1 @@
+//! Injects network failures into Docker containers from inside the kernel.

@@ -1,0 +1,1 @@
+//! The laboratory: namespaces, Docker engines and traffic for the tests.
