@@ -1,0 +1,191 @@
+//! Rules: the kernel's record of injections.
+
+use crate::{
+    chance::Probability,
+    fault::{loss::Loss, partition::Partition},
+    record,
+};
+
+/// Most rules that one hook can have.
+pub const MAX_RULES: usize = 16;
+/// Most hooks of a host.
+pub const MAX_HOOKS: u32 = 65_534;
+/// Most rules of a host, over all hooks.
+pub const MAX_TOTAL_RULES: u32 = 65_536;
+/// Most addresses and networks of a host's peer groups, over all groups.
+pub const MAX_PEERS: u32 = 65_536;
+
+/// The way of a packet, as the container sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Direction {
+    /// From the container: the ingress hook of its host veth.
+    Egress = 0,
+    /// To the container: the egress hook of its host veth.
+    Ingress = 1,
+}
+
+impl Direction {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+
+    /// The name that policies and tables use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+        }
+    }
+
+    /// The direction with this number, if it is one.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Egress),
+            1 => Some(Self::Ingress),
+            _ => None,
+        }
+    }
+}
+
+record! {
+    /// One direction of one interface.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub struct HookKey {
+        /// The host veth.
+        pub ifindex: u32,
+        /// [`Direction`] as a number.
+        pub direction: u32,
+    }
+}
+
+impl HookKey {
+    /// The key of a direction of an interface.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ifindex: u32, direction: Direction) -> Self {
+        Self { ifindex, direction: direction as u32 }
+    }
+}
+
+record! {
+    /// What is on a hook. Rules are replaced by pointing to another set, in one write.
+    pub struct Hook {
+        /// Number of the rule set.
+        pub set: u32,
+    }
+}
+
+/// [`Match::protocol`] of a rule for packets of any protocol.
+pub const ANY_PROTOCOL: u16 = 0xffff;
+
+record! {
+    /// Which packets a rule is for. All conditions must hold.
+    pub struct Match {
+        /// The peer group that the other end must belong to; 0 for any peer.
+        pub peer_group: u32,
+        /// IP protocol number, or [`ANY_PROTOCOL`]. 1 (ICMP) also stands for ICMPv6 on IPv6.
+        pub protocol: u16,
+        /// First port of a range that one of the two ends must lie in.
+        pub port_first: u16,
+        /// Last port of that range. 0 for any port, and for packets without ports.
+        pub port_last: u16,
+        #[doc(hidden)]
+        pub _pad: u16,
+    }
+}
+
+impl Match {
+    /// Every IP packet.
+    pub const ALL: Self =
+        Self { peer_group: 0, protocol: ANY_PROTOCOL, port_first: 0, port_last: 0, _pad: 0 };
+}
+
+record! {
+    /// An injection, for one direction.
+    pub struct Rule {
+        /// Start of the time in force, in nanoseconds of `CLOCK_MONOTONIC`.
+        pub active_from_ns: u64,
+        /// End of the time in force, exclusive; `u64::MAX` for none.
+        pub active_until_ns: u64,
+        /// Seed of all its decisions.
+        pub seed: u64,
+        /// Number of the rule, key of its [`RuleState`](crate::stats::RuleState).
+        pub id: u32,
+        /// Which packets.
+        pub matcher: Match,
+        /// Loss.
+        pub loss: Loss,
+        /// Partition.
+        pub partition: Partition,
+    }
+}
+
+impl Rule {
+    /// A rule that is always in force, matches every packet and does nothing.
+    pub const NONE: Self = Self {
+        active_from_ns: 0,
+        active_until_ns: u64::MAX,
+        seed: 0,
+        id: 0,
+        matcher: Match::ALL,
+        loss: Loss { rate: Probability::NEVER },
+        partition: Partition::NONE,
+    };
+
+    /// Whether the rule is in force at `now_ns`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_force(&self, now_ns: u64) -> bool {
+        self.active_from_ns <= now_ns && now_ns < self.active_until_ns
+    }
+}
+
+record! {
+    /// The rules of a hook, in the order of their policies.
+    pub struct RuleSet {
+        /// The hook that the set was made for. A program that finds another here has read a set
+        /// that was just replaced, and lets the packet pass.
+        pub hook: HookKey,
+        /// How many of `rules` are used, at most [`MAX_RULES`].
+        pub count: u32,
+        #[doc(hidden)]
+        pub _pad: u32,
+        /// The rules; the unused ones are [`Rule::NONE`].
+        pub rules: [Rule; MAX_RULES],
+    }
+}
+
+impl RuleSet {
+    /// The set of a hook. `None` for more than [`MAX_RULES`] rules.
+    #[must_use]
+    pub fn new(hook: HookKey, rules: &[Rule]) -> Option<Self> {
+        let mut all = [Rule::NONE; MAX_RULES];
+        all.get_mut(..rules.len())?.copy_from_slice(rules);
+        Some(Self { hook, count: rules.len() as u32, _pad: 0, rules: all })
+    }
+
+    /// The rules that are used.
+    #[must_use]
+    pub fn used(&self) -> &[Rule] {
+        &self.rules[..(self.count as usize).min(MAX_RULES)]
+    }
+}
+
+record! {
+    /// The line, as the programs need to know it.
+    pub struct Line {
+        /// ifindex of its entrance; 0 while there is none.
+        pub entrance: u32,
+    }
+}
+
+record! {
+    /// What the daemon put on an interface. Written before it is done, so that a cleanup after a
+    /// crash knows at least as much as was done.
+    pub struct Owned {
+        /// 1 when the interface had no clsact qdisc before ours.
+        pub clsact: u32,
+    }
+}

@@ -1,0 +1,47 @@
+//! Entropy's classifiers: what the kernel runs on a container's host veth and at the line's exit.
+//!
+//! They only adapt. The arithmetic of every decision is in `entropy-common`, where the host can run
+//! it too. Any internal error lets the packet pass and is counted: a fault injector must not add a
+//! fault that nobody asked for.
+
+#![no_std]
+#![no_main]
+// For one instruction, see maps::add.
+#![feature(asm_experimental_arch)]
+
+mod apply;
+mod frame;
+mod hook;
+mod maps;
+
+use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use entropy_common::{rule::Direction, stats::Event};
+
+/// Ingress hook of a host veth: packets from the container.
+#[classifier]
+fn entropy_from(ctx: TcContext) -> i32 {
+    hook::classify(&ctx, Direction::Egress)
+}
+
+/// Egress hook of a host veth: packets to the container.
+#[classifier]
+fn entropy_to(ctx: TcContext) -> i32 {
+    hook::classify(&ctx, Direction::Ingress)
+}
+
+/// Ingress hook of the line's exit: packets that were lost on purpose end here, where nobody is told.
+#[classifier]
+fn entropy_exit(_ctx: TcContext) -> i32 {
+    maps::count(Event::Freed);
+    TC_ACT_SHOT as i32
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses an endless loop: a panic that can be reached is a load error.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
