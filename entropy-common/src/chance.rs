@@ -12,7 +12,7 @@ record! {
     /// `0` is never, `u32::MAX` is always, and every other value `v` stands for `v / 2^32`. So 0 and
     /// 1 are exact and the error of any other probability is at most 2^-33 (about 1.2e-10), but for
     /// the last step below one, which has no value of its own.
-    #[derive(PartialOrd, Ord, Hash)]
+    #[derive(PartialOrd, Ord)]
     pub struct Probability { raw: u32 }
 }
 

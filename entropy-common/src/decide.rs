@@ -5,7 +5,7 @@ use network_types::ip::IpProto;
 use crate::{
     packet::{Packet, Ports},
     peer::{Family, PeerKey},
-    rule::{ANY_PROTOCOL, Direction, MAX_RULES, Match, Rule, RuleSet},
+    rule::{ANY_ICMP, ANY_PROTOCOL, Direction, MAX_RULES, Match, Rule, RuleSet},
 };
 
 /// What happens to a packet.
@@ -107,21 +107,22 @@ fn matches<E: Environment>(
 
 #[inline(always)]
 fn matches_protocol(wanted: u16, packet: &Packet) -> bool {
-    const ICMP: u16 = IpProto::Icmp as u16;
-    const ICMP_V6: u8 = IpProto::Ipv6Icmp as u8;
-
     wanted == ANY_PROTOCOL
         || wanted == u16::from(packet.protocol)
-        || (wanted == ICMP && packet.protocol == ICMP_V6 && matches!(packet.family, Family::V6))
+        || (wanted == ANY_ICMP
+            && packet.protocol
+                == match packet.family {
+                    Family::V4 => IpProto::Icmp as u8,
+                    Family::V6 => IpProto::Ipv6Icmp as u8,
+                })
 }
 
 #[inline(always)]
-fn matches_ports(matcher: &Match, ports: Option<Ports>) -> bool {
+fn matches_ports(matcher: &Match, ports: Ports) -> bool {
     let wanted = matcher.port_first..=matcher.port_last;
     matcher.port_last == 0
-        || ports.is_some_and(|ports| {
-            wanted.contains(&ports.source) || wanted.contains(&ports.destination)
-        })
+        || (ports.present
+            && (wanted.contains(&ports.source) || wanted.contains(&ports.destination)))
 }
 
 #[cfg(test)]

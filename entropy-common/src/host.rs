@@ -42,7 +42,7 @@ impl Host {
 fn same_prefix(a: &PeerKey, b: &PeerKey, bits: u32) -> bool {
     let address = bits.saturating_sub(PeerKey::SCOPE_BITS).min(128);
     let mask = u128::MAX.checked_shl(128 - address).unwrap_or(0);
-    let number = |key: &PeerKey| u128::from_be_bytes(key.address.octets);
+    let number = |key: &PeerKey| u128::from_be_bytes(key.address.octets());
     a.scope == b.scope && number(a) & mask == number(b) & mask
 }
 

@@ -25,10 +25,15 @@ pub const MAP_LINE: &str = "ENTROPY_LINE";
 /// What the daemon has put on interfaces: ifindex -> [`Owned`](crate::rule::Owned). Only user space
 /// reads it.
 pub const MAP_OWNED: &str = "ENTROPY_OWNED";
+/// Names for people: [`LabelKey`](crate::rule::LabelKey) -> [`Label`](crate::rule::Label). Only user
+/// space reads it.
+pub const MAP_LABELS: &str = "ENTROPY_LABELS";
 
 /// Every map of the object that is pinned.
-pub const MAPS: [&str; 8] =
-    [MAP_HOOKS, MAP_RULES, MAP_STATE, MAP_PEERS, MAP_LEASE, MAP_EVENTS, MAP_LINE, MAP_OWNED];
+pub const MAPS: [&str; 9] = [
+    MAP_HOOKS, MAP_RULES, MAP_STATE, MAP_PEERS, MAP_LEASE, MAP_EVENTS, MAP_LINE, MAP_OWNED,
+    MAP_LABELS,
+];
 
 /// Classifier on the ingress hook of a host veth: packets from the container (its egress).
 pub const PROGRAM_FROM: &str = "entropy_from";

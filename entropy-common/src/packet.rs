@@ -32,12 +32,19 @@ pub unsafe trait Header: Copy {}
 unsafe impl Header for EthHdr {}
 // SAFETY: as above.
 unsafe impl Header for VlanHdr {}
-// SAFETY: bytes and byte arrays.
-unsafe impl Header for Ipv4Hdr {}
-// SAFETY: as above.
-unsafe impl Header for Ipv6Hdr {}
+// SAFETY: bytes and byte arrays, 20 of them: no padding with an alignment of four.
+unsafe impl Header for Aligned<Ipv4Hdr> {}
+// SAFETY: as above, 40 of them.
+unsafe impl Header for Aligned<Ipv6Hdr> {}
 // SAFETY: bytes.
 unsafe impl<const N: usize> Header for [u8; N] {}
+
+/// A header of byte arrays, read to where its words can be taken as words.
+#[derive(Clone, Copy)]
+#[repr(C, align(4))]
+struct Aligned<T>(T);
+
+const _: () = assert!(size_of::<Aligned<Ipv4Hdr>>() == 20 && size_of::<Aligned<Ipv6Hdr>>() == 40);
 
 /// A frame, from its Ethernet header on.
 pub trait Frame {
@@ -74,12 +81,29 @@ pub enum Unfit {
 }
 
 /// Ports of the upper protocol.
+///
+/// Not an `Option`: the compiler would leave the ports of `None` undefined, and the verifier refuses
+/// a program that copies them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
+    /// Whether there are any: not for protocols without ports, for later fragments and for packets
+    /// cut off before them.
+    pub present: bool,
     /// The sender's.
     pub source: u16,
     /// The receiver's.
     pub destination: u16,
+}
+
+impl Ports {
+    /// No ports.
+    pub const NONE: Self = Self { present: false, source: 0, destination: 0 };
+
+    /// The ports of a packet that has some.
+    #[must_use]
+    pub const fn new(source: u16, destination: u16) -> Self {
+        Self { present: true, source, destination }
+    }
 }
 
 /// What decisions need to know of an IP packet.
@@ -97,8 +121,8 @@ pub struct Packet {
     /// Upper protocol, behind the extension headers of IPv6. For packets whose extension headers
     /// cannot be followed to the end, the last one that could be seen.
     pub protocol: u8,
-    /// `None` for protocols without ports, for later fragments and for packets cut off before them.
-    pub ports: Option<Ports>,
+    /// Ports, if it has some.
+    pub ports: Ports,
 }
 
 impl Packet {
@@ -143,7 +167,7 @@ impl Packet {
 
     #[inline(always)]
     fn parse_v4<F: Frame + ?Sized>(frame: &F, offset: u32) -> Result<Self, Unfit> {
-        let header: Ipv4Hdr = frame.read(offset).ok_or(Unfit::Malformed)?;
+        let Aligned::<Ipv4Hdr>(header) = frame.read(offset).ok_or(Unfit::Malformed)?;
         let length = u32::from(header.vihl & 0xf) * 4;
         if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN as u32 {
             return Err(Unfit::Malformed);
@@ -155,13 +179,17 @@ impl Packet {
             source: header.src_addr.into(),
             destination: header.dst_addr.into(),
             protocol: header.proto,
-            ports: if first_fragment { ports(frame, header.proto, offset + length) } else { None },
+            ports: if first_fragment {
+                ports(frame, header.proto, offset + length)
+            } else {
+                Ports::NONE
+            },
         })
     }
 
     #[inline(always)]
     fn parse_v6<F: Frame + ?Sized>(frame: &F, offset: u32) -> Result<Self, Unfit> {
-        let header: Ipv6Hdr = frame.read(offset).ok_or(Unfit::Malformed)?;
+        let Aligned::<Ipv6Hdr>(header) = frame.read(offset).ok_or(Unfit::Malformed)?;
         if header.vcf[0] >> 4 != 6 {
             return Err(Unfit::Malformed);
         }
@@ -178,7 +206,11 @@ impl Packet {
             source: header.src_addr.into(),
             destination: header.dst_addr.into(),
             protocol: upper.protocol,
-            ports: if upper.present { ports(frame, upper.protocol, upper.offset) } else { None },
+            ports: if upper.present {
+                ports(frame, upper.protocol, upper.offset)
+            } else {
+                Ports::NONE
+            },
         })
     }
 }
@@ -247,7 +279,7 @@ fn is_neighbour_discovery<F: Frame + ?Sized>(frame: &F, hop_limit: u8, offset: u
 }
 
 #[inline(always)]
-fn ports<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Option<Ports> {
+fn ports<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Ports {
     const TCP: u8 = IpProto::Tcp as u8;
     const UDP: u8 = IpProto::Udp as u8;
     const UDP_LITE: u8 = IpProto::UdpLite as u8;
@@ -255,11 +287,11 @@ fn ports<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Option<Port
     const DCCP: u8 = IpProto::Dccp as u8;
 
     if !matches!(protocol, TCP | UDP | UDP_LITE | SCTP | DCCP) {
-        return None;
+        return Ports::NONE;
     }
     // All of them begin with the two ports.
-    let [a, b, c, d] = frame.read::<[u8; 4]>(offset)?;
-    Some(Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) })
+    let Some([a, b, c, d]) = frame.read::<[u8; 4]>(offset) else { return Ports::NONE };
+    Ports::new(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
 }
 
 #[cfg(test)]

@@ -6,24 +6,39 @@ use crate::record;
 
 record! {
     /// An IP address of either family in 16 bytes. IPv4 takes the first four, the rest is zero.
-    #[derive(PartialOrd, Ord, Hash)]
+    ///
+    /// In words instead of bytes because BPF loads and stores aligned words only: bytes would be
+    /// moved one by one, sixteen of them for each copy.
     pub struct Address {
-        /// Network byte order, left-aligned.
-        pub octets: [u8; 16],
+        /// The bytes as they stand in a packet, four to a word.
+        pub words: [u32; 4],
+    }
+}
+
+impl Address {
+    /// The bytes as they stand in a packet.
+    #[must_use]
+    pub fn octets(&self) -> [u8; 16] {
+        let mut octets = [0; 16];
+        for (four, word) in octets.chunks_exact_mut(4).zip(self.words) {
+            four.copy_from_slice(&word.to_ne_bytes());
+        }
+        octets
     }
 }
 
 impl From<[u8; 4]> for Address {
     #[inline(always)]
-    fn from([a, b, c, d]: [u8; 4]) -> Self {
-        Self { octets: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }
+    fn from(octets: [u8; 4]) -> Self {
+        Self { words: [u32::from_ne_bytes(octets), 0, 0, 0] }
     }
 }
 
 impl From<[u8; 16]> for Address {
     #[inline(always)]
-    fn from(octets: [u8; 16]) -> Self {
-        Self { octets }
+    fn from([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [u8; 16]) -> Self {
+        let words = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]];
+        Self { words: words.map(u32::from_ne_bytes) }
     }
 }
 
@@ -40,7 +55,6 @@ pub enum Family {
 record! {
     /// Key of the peer map: group and family first, then the address, so that one
     /// longest-prefix-match trie holds all groups and a prefix never reaches across two of them.
-    #[derive(Hash)]
     pub struct PeerKey {
         /// `group << 1 | 1` for IPv6, `group << 1` for IPv4; in the byte order of the machine, which
         /// is right because all of its bits always belong to the prefix.
@@ -82,7 +96,7 @@ impl PeerKey {
     /// The address or network.
     #[must_use]
     pub fn ip(&self) -> IpAddr {
-        let octets = self.address.octets;
+        let octets = self.address.octets();
         if self.scope & 1 == 1 {
             IpAddr::from(octets)
         } else {

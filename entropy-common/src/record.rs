@@ -56,7 +56,7 @@ macro_rules! record {
     }) => {
         $(#[$meta])*
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type),* }
 
         const _: () = assert!(

@@ -51,7 +51,7 @@ impl Direction {
 
 record! {
     /// One direction of one interface.
-    #[derive(PartialOrd, Ord, Hash)]
+    #[derive(PartialOrd, Ord)]
     pub struct HookKey {
         /// The host veth.
         pub ifindex: u32,
@@ -79,13 +79,15 @@ record! {
 
 /// [`Match::protocol`] of a rule for packets of any protocol.
 pub const ANY_PROTOCOL: u16 = 0xffff;
+/// [`Match::protocol`] of a rule for ICMP on IPv4 and ICMPv6 on IPv6.
+pub const ANY_ICMP: u16 = 0x0100;
 
 record! {
     /// Which packets a rule is for. All conditions must hold.
     pub struct Match {
         /// The peer group that the other end must belong to; 0 for any peer.
         pub peer_group: u32,
-        /// IP protocol number, or [`ANY_PROTOCOL`]. 1 (ICMP) also stands for ICMPv6 on IPv6.
+        /// IP protocol number, [`ANY_PROTOCOL`] or [`ANY_ICMP`].
         pub protocol: u16,
         /// First port of a range that one of the two ends must lie in.
         pub port_first: u16,
@@ -187,5 +189,81 @@ record! {
     pub struct Owned {
         /// 1 when the interface had no clsact qdisc before ours.
         pub clsact: u32,
+    }
+}
+
+/// Bytes of [`Label::name`].
+pub const LABEL_NAME: usize = 64;
+/// Bytes of [`Label::subject`].
+pub const LABEL_SUBJECT: usize = 128;
+
+/// What a [`Label`] is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Labelled {
+    /// A rule: name of the policy, name of the container.
+    Rule = 0,
+    /// A peer group: as the policy wrote it.
+    PeerGroup = 1,
+}
+
+record! {
+    /// Key of a [`Label`].
+    pub struct LabelKey {
+        /// [`Labelled`] as a number.
+        pub kind: u32,
+        /// Number of the rule or peer group.
+        pub number: u32,
+    }
+}
+
+record! {
+    /// What people call a number, so that the maps can be read without the daemon. No program reads
+    /// it.
+    pub struct Label {
+        /// UTF-8, cut at a character and filled up with zeros.
+        pub name: [u8; LABEL_NAME],
+        /// UTF-8, cut at a character and filled up with zeros.
+        pub subject: [u8; LABEL_SUBJECT],
+    }
+}
+
+impl Label {
+    /// A label; what is too long is cut.
+    #[must_use]
+    pub fn new(name: &str, subject: &str) -> Self {
+        Self { name: filled(name), subject: filled(subject) }
+    }
+
+    /// The name and the subject.
+    #[must_use]
+    pub fn texts(&self) -> (&str, &str) {
+        (text(&self.name), text(&self.subject))
+    }
+}
+
+fn filled<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let length = text.floor_char_boundary(N);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    bytes
+}
+
+fn text(bytes: &[u8]) -> &str {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    core::str::from_utf8(&bytes[..end]).unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_cut_at_a_character() {
+        // Two bytes each, after one of one byte: the 64th byte is in the middle of a character.
+        const LONG: &str = "aäääääääääääääääääääääääääääääääääääääää";
+        let label = Label::new(LONG, "web");
+        assert_eq!(label.texts(), (&LONG[..63], "web"));
+        assert_eq!(Label::new("", "").texts(), ("", ""));
     }
 }

@@ -1,1 +1,14 @@
 //! Injects network failures into Docker containers from inside the kernel.
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod datapath;
+pub mod docker;
+pub mod endpoints;
+pub mod netlink;
+pub mod plan;
+mod policies;
+pub mod policy;
+pub mod reconcile;
+mod world;

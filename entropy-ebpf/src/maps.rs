@@ -11,7 +11,9 @@ use entropy_common::{
     decide::{Environment, Tally},
     lease::Lease,
     peer::{PeerEntry, PeerKey},
-    rule::{Hook, HookKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet},
+    rule::{
+        Hook, HookKey, Label, LabelKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet,
+    },
     stats::{Event, RuleState},
 };
 
@@ -60,6 +62,11 @@ pub(crate) fn count(event: Event) {
         unsafe { *counter += 1 };
     }
 }
+
+/// Names for people who read the maps; no program reads them.
+#[map]
+pub(crate) static ENTROPY_LABELS: HashMap<LabelKey, Label> =
+    HashMap::with_max_entries(MAX_TOTAL_RULES, BPF_F_NO_PREALLOC);
 
 /// The maps, as decisions see them.
 pub(crate) struct Kernel;

@@ -23,7 +23,7 @@ fn packet() -> Packet {
         source: Address::from([10, 0, 0, 1]),
         destination: Address::from([10, 0, 0, 2]),
         protocol: IpProto::Tcp as u8,
-        ports: Some(Ports { source: 40_000, destination: 5432 }),
+        ports: Ports::new(40_000, 5432),
     }
 }
 
@@ -102,17 +102,20 @@ fn conditions_are_joined_by_and() {
 fn a_port_condition_never_matches_a_packet_without_ports() {
     let matcher = Match { port_first: 1, port_last: 65_535, ..Match::ALL };
     let rules = [Rule { matcher, ..cut(1) }];
-    let later_fragment = Packet { ports: None, ..packet() };
+    let later_fragment = Packet { ports: Ports::NONE, ..packet() };
     assert!(!decide_one(&rules, &later_fragment, &Host::new(&rules, &[])));
 }
 
 #[test]
-fn icmp_stands_for_both_families_and_58_for_itself() {
-    let icmp = |family, protocol| Packet { family, protocol, ports: None, ..packet() };
+fn icmp_stands_for_both_families_and_a_number_for_itself() {
+    let icmp = |family, protocol| Packet { family, protocol, ports: Ports::NONE, ..packet() };
     for (wanted, packet, expected) in [
+        (ANY_ICMP, icmp(Family::V4, 1), true),
+        (ANY_ICMP, icmp(Family::V6, 58), true),
+        (ANY_ICMP, icmp(Family::V4, 58), false),
+        (ANY_ICMP, icmp(Family::V6, 1), false),
         (1, icmp(Family::V4, 1), true),
-        (1, icmp(Family::V6, 58), true),
-        (1, icmp(Family::V4, 58), false),
+        (1, icmp(Family::V6, 58), false),
         (58, icmp(Family::V6, 58), true),
         (58, icmp(Family::V4, 1), false),
     ] {

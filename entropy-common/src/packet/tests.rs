@@ -48,7 +48,7 @@ fn a_plain_udp_packet_gives_all_its_facts() {
         source: [10, 0, 0, 1].into(),
         destination: [10, 0, 0, 2].into(),
         protocol: 17,
-        ports: Some(Ports { source: 1111, destination: 53 }),
+        ports: Ports::new(1111, 53),
     };
     assert_eq!(parse(&frame), Ok(expected));
 }
@@ -63,7 +63,7 @@ fn one_and_two_vlan_tags_are_looked_through_and_a_third_is_not() {
         frame.extend([8, 0, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
         frame.extend([0, 7, 0, 9, 0, 8, 0, 0]);
         let ports = parse(&frame).map(|packet| packet.ports);
-        let expected = Some(Ports { source: 7, destination: 9 });
+        let expected = Ports::new(7, 9);
         assert_eq!(ports, if tags == 3 { Err(Unfit::NotIp) } else { Ok(expected) }, "{tags} tags");
     }
 }
@@ -74,7 +74,7 @@ fn ipv4_options_move_the_ports() {
     frame.extend([8, 0, 0x47, 0, 0, 36, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     frame.extend([1, 1, 1, 1, 1, 1, 1, 0]);
     frame.extend([0x1f, 0x90, 0, 80, 0, 0, 0, 0]);
-    assert_eq!(parse(&frame).unwrap().ports, Some(Ports { source: 8080, destination: 80 }));
+    assert_eq!(parse(&frame).unwrap().ports, Ports::new(8080, 80));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn only_a_first_fragment_has_ports() {
         frame.extend(fragment);
         frame.extend([64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 7, 0, 9, 0, 8, 0, 0]);
         let packet = parse(&frame).unwrap();
-        assert_eq!((packet.protocol, packet.ports.is_some()), (17, has_ports), "{fragment:?}");
+        assert_eq!((packet.protocol, packet.ports.present), (17, has_ports), "{fragment:?}");
     }
 }
 
@@ -104,14 +104,14 @@ fn every_extension_header_is_followed_to_the_upper_protocol() {
     payload.extend([17, 0, 0, 1, 0, 0, 0, 9]); // fragment, the first one
     payload.extend([0, 7, 0, 9, 0, 8, 0, 0]);
     let packet = parse(&raw_v6(0, 64, &payload)).unwrap();
-    let ports = Some(Ports { source: 7, destination: 9 });
+    let ports = Ports::new(7, 9);
     assert_eq!((packet.protocol, packet.ports), (17, ports));
 }
 
 #[test]
 fn a_later_ipv6_fragment_has_a_protocol_and_no_ports() {
     let packet = parse(&raw_v6(44, 64, &[17, 0, 0, 8, 0, 0, 0, 9, 0, 7, 0, 9])).unwrap();
-    assert_eq!((packet.protocol, packet.ports), (17, None));
+    assert_eq!((packet.protocol, packet.ports), (17, Ports::NONE));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_chain_longer_than_the_limit_or_cut_off_has_no_ports() {
     let cut_off = [60, 0, 0, 0, 0, 0, 0, 0, 17, 0];
     for payload in [&too_long[..], &cut_off[..]] {
         let packet = parse(&raw_v6(60, 64, payload)).unwrap();
-        assert_eq!((packet.protocol, packet.ports), (60, None));
+        assert_eq!((packet.protocol, packet.ports), (60, Ports::NONE));
     }
 }
 
@@ -152,7 +152,7 @@ fn headers_that_are_none_are_malformed() {
 }
 
 /// The same facts, read by a parser of other people's.
-fn facts_by_etherparse(frame: &[u8]) -> Option<(Address, Address, u8, Option<Ports>)> {
+fn facts_by_etherparse(frame: &[u8]) -> Option<(Address, Address, u8, Ports)> {
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
     let (source, destination, protocol) = match sliced.net? {
         NetSlice::Ipv4(ip) => {
@@ -170,7 +170,7 @@ fn facts_by_etherparse(frame: &[u8]) -> Option<(Address, Address, u8, Option<Por
         Some(TransportSlice::Udp(udp)) => Some((udp.source_port(), udp.destination_port())),
         _ => None,
     };
-    let ports = ports.map(|(source, destination)| Ports { source, destination });
+    let ports = ports.map_or(Ports::NONE, |(source, destination)| Ports::new(source, destination));
     Some((source, destination, protocol, ports))
 }
 
@@ -227,7 +227,7 @@ proptest! {
         if let (Ok(whole), Ok(short)) = (whole, short) {
             prop_assert_eq!(whole.source, short.source);
             prop_assert_eq!(whole.destination, short.destination);
-            prop_assert!(short.ports.is_none() || short.ports == whole.ports);
+            prop_assert!(!short.ports.present || short.ports == whole.ports);
         }
     }
 }

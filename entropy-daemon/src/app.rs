@@ -1,0 +1,277 @@
+//! Wires the rooms together: start-up order, main loop, shutdown.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    datapath::{Datapath, Kernel, Options},
+    docker::{Endpoint, Timing, Update, Watcher},
+    netlink::{LinkMonitor, Netlink},
+    plan::{self, Plan, Unsupported},
+    policies::Policies,
+    reconcile::{Outcome, Reconciler},
+    world::World,
+};
+
+/// Shortest lease that is accepted: below it, a busy host would end faults by accident.
+pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+/// How often replaced rules are freed.
+const PURGE_PERIOD: Duration = Duration::from_secs(1);
+/// First and longest wait before a failed change is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// What the daemon is told to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Directory of the policy files.
+    pub policies: PathBuf,
+    /// Where the container engine listens.
+    pub docker: Endpoint,
+    /// How long the kernel goes on injecting without hearing from the daemon; at least
+    /// [`SHORTEST_LEASE`].
+    pub lease: Duration,
+    /// Whether the eBPF programs log every packet they lose.
+    pub ebpf_log: bool,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or when something could not be undone at the end.
+pub async fn run(config: Config) -> Result<()> {
+    let mut signals = Signals::new()?;
+    let netlink = Netlink::new().context("open netlink")?;
+    let links = netlink.monitor().context("follow interfaces")?;
+    let mut kernel =
+        Kernel::start(netlink.clone(), Options { log: config.ebpf_log }).await?;
+    // From here on there is something to undo, whatever happens.
+    let (watcher, updates) = Watcher::spawn(config.docker.clone(), Timing::default());
+    let result = match Daemon::new(&config, netlink) {
+        Ok(mut daemon) => daemon.run(&mut kernel, &mut signals, links, updates).await,
+        Err(error) => Err(error),
+    };
+    drop(watcher);
+    let problems = kernel.stop().await;
+    for problem in &problems {
+        error!("could not be undone: {problem:#}");
+    }
+    result?;
+    if !problems.is_empty() {
+        bail!("{} things could not be undone: run `entropyctl cleanup`", problems.len());
+    }
+    info!("stopped, nothing left behind");
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.hangup.recv() => Request::Reload,
+        }
+    }
+}
+
+/// Renews the lease when it is due.
+struct LeaseKeeper {
+    length: Duration,
+    renewed: Option<Instant>,
+}
+
+impl LeaseKeeper {
+    fn renew_if_due<D: Datapath>(&mut self, datapath: &mut D) {
+        if self.renewed.is_some_and(|renewed| renewed.elapsed() < self.length / 3) {
+            return;
+        }
+        match datapath.renew_lease(self.length) {
+            Ok(()) => self.renewed = Some(Instant::now()),
+            Err(error) => error!("the lease could not be renewed, faults will end: {error:#}"),
+        }
+    }
+}
+
+struct Daemon {
+    netlink: Netlink,
+    policies: Policies,
+    world: World,
+    reconciler: Reconciler,
+    lease: LeaseKeeper,
+    seed: u64,
+    injections: BTreeSet<(String, String, String)>,
+    unsupported: BTreeSet<Unsupported>,
+    retry: Option<Duration>,
+}
+
+impl Daemon {
+    fn new(config: &Config, netlink: Netlink) -> Result<Self> {
+        Ok(Self {
+            netlink,
+            policies: Policies::watch(&config.policies),
+            world: World::default(),
+            reconciler: Reconciler::default(),
+            lease: LeaseKeeper { length: config.lease, renewed: None },
+            seed: getrandom::u64().context("draw a seed for policies without one")?,
+            injections: BTreeSet::new(),
+            unsupported: BTreeSet::new(),
+            retry: None,
+        })
+    }
+
+    async fn run(
+        &mut self,
+        kernel: &mut Kernel,
+        signals: &mut Signals,
+        mut links: LinkMonitor,
+        mut updates: mpsc::Receiver<Update>,
+    ) -> Result<()> {
+        self.policies.load();
+        let mut renew = ticker(self.lease.length / 3);
+        let mut purge = ticker(PURGE_PERIOD);
+        loop {
+            let retry_at = tokio::time::Instant::now() + self.retry.unwrap_or(RETRY.1);
+            tokio::select! {
+                request = signals.next() => match request {
+                    Request::Stop => return Ok(()),
+                    Request::Reload => self.policies.load(),
+                },
+                () = self.policies.changed() => self.policies.load(),
+                update = updates.recv() => {
+                    let Some(update) = update else { bail!("the container watcher ended") };
+                    if !self.note_all(update, &mut updates) {
+                        continue;
+                    }
+                }
+                _ = links.next() => {}
+                _ = renew.tick() => {
+                    self.lease.renew_if_due(kernel);
+                    continue;
+                }
+                _ = purge.tick() => {
+                    kernel.purge();
+                    continue;
+                }
+                () = sleep_until(retry_at), if self.retry.is_some() => {}
+            }
+            self.reconcile(kernel).await;
+        }
+    }
+
+    /// Takes note of an update and of all that wait behind it.
+    fn note_all(&mut self, first: Update, updates: &mut mpsc::Receiver<Update>) -> bool {
+        let mut changed = self.world.note(first);
+        while let Ok(update) = updates.try_recv() {
+            changed |= self.world.note(update);
+        }
+        changed
+    }
+
+    async fn reconcile(&mut self, kernel: &mut Kernel) {
+        // Before the engine has spoken, no container known means nothing.
+        if !self.world.complete {
+            return;
+        }
+        let targets = match self.world.targets(&self.netlink).await {
+            Ok(targets) => targets,
+            Err(error) => {
+                warn!("list interfaces: {error:#}");
+                self.back_off();
+                return;
+            }
+        };
+        let plan = plan::plan(self.policies.current(), &targets, self.seed);
+        let lease = &mut self.lease;
+        lease.renew_if_due(kernel);
+        let outcome = self
+            .reconciler
+            .apply(&plan, kernel, |kernel| lease.renew_if_due(kernel))
+            .await;
+        self.report(&plan, outcome);
+    }
+
+    fn back_off(&mut self) {
+        let next = self.retry.map_or(RETRY.0, |wait| wait * 2);
+        self.retry = Some(next.min(RETRY.1));
+    }
+
+    fn report(&mut self, plan: &Plan, outcome: Outcome) {
+        if outcome.failed > 0 {
+            self.back_off();
+        } else {
+            self.retry = None;
+        }
+        let injections = injections(plan);
+        for (policy, container, interface) in injections.difference(&self.injections) {
+            info!("policy {policy} is on container {container} ({interface})");
+        }
+        for (policy, container, interface) in self.injections.difference(&injections) {
+            info!("policy {policy} is off container {container} ({interface})");
+        }
+        self.injections = injections;
+        for Unsupported { policy, container, reason } in
+            outcome.unsupported.difference(&self.unsupported)
+        {
+            warn!("policy {policy} on container {container}: unsupported: {reason}");
+        }
+        self.unsupported = outcome.unsupported;
+        for (policy, hits) in self.policies.announce(&plan.hits) {
+            match hits {
+                0 => warn!("policy {policy} matches no container at the moment"),
+                hits => info!("policy {policy} matches {hits} containers"),
+            }
+        }
+    }
+}
+
+fn ticker(period: Duration) -> Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+/// Policy, container and interface of everything in the plan.
+fn injections(plan: &Plan) -> BTreeSet<(String, String, String)> {
+    plan.hooks
+        .iter()
+        .flat_map(|(hook, injections)| {
+            let interface = plan.interfaces.get(&hook.ifindex);
+            let interface = interface.map_or_else(String::new, |interface| interface.name.clone());
+            injections.iter().map(move |injection| {
+                (injection.policy.clone(), injection.container.clone(), interface.clone())
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,58 @@
+//! The daemon's command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use crate::{
+    app::{Config, SHORTEST_LEASE},
+    docker::Endpoint,
+};
+
+/// Injects network failures into Docker containers from inside the kernel.
+///
+/// Runs in the foreground until SIGTERM or SIGINT, then leaves nothing behind. SIGHUP loads the
+/// policies anew, which also happens by itself when they change. RUST_LOG sets what is logged
+/// (default: info).
+#[derive(Debug, Parser)]
+#[command(name = "entropyd", version)]
+pub struct Arguments {
+    /// Directory of the policy files (*.toml).
+    #[arg(long, value_name = "DIR", default_value = "/etc/entropy/policies")]
+    policies: PathBuf,
+
+    /// Container engine: unix://PATH, tcp://HOST:PORT or http://HOST:PORT [default: $DOCKER_HOST,
+    /// else the local Docker socket].
+    #[arg(long, value_name = "ADDRESS")]
+    docker: Option<String>,
+
+    /// Seconds that the kernel goes on injecting when it does not hear from the daemon any more.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    lease: u64,
+
+    /// Let the eBPF programs log every packet that they lose. For debugging: it is slow.
+    #[arg(long)]
+    ebpf_log: bool,
+}
+
+impl Arguments {
+    /// The configuration that they ask for.
+    ///
+    /// # Errors
+    /// When an argument, or the environment, makes no sense.
+    pub fn into_config(self) -> Result<Config> {
+        let lease = Duration::from_secs(self.lease);
+        ensure!(lease >= SHORTEST_LEASE, "a lease of less than a second is too short");
+        let docker = match &self.docker {
+            Some(address) => Endpoint::parse(address),
+            None => Endpoint::from_env(),
+        };
+        Ok(Config {
+            policies: self.policies,
+            docker: docker.context("container engine")?,
+            lease,
+            ebpf_log: self.ebpf_log,
+        })
+    }
+}

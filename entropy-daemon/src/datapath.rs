@@ -1,0 +1,118 @@
+//! What is in the kernel: programs, maps, links, the line. The only room that knows aya.
+//!
+//! Everything above speaks to the [`Datapath`] trait, which a test can fake; [`Kernel`] is the real
+//! one. [`inspect`] reads the pinned maps without a daemon, [`cleanup`] removes what one left.
+
+use std::{collections::BTreeSet, future::Future, time::Duration};
+
+use entropy_common::rule::{HookKey, Rule};
+use ipnet::IpNet;
+
+mod attach;
+pub mod cleanup;
+pub mod inspect;
+mod kernel;
+mod log;
+mod maps;
+mod object;
+mod pins;
+mod retired;
+
+pub use self::{
+    kernel::{Kernel, Options},
+    pins::{Lock, Ownership, bpffs_is_mounted},
+};
+
+/// An interface of this host that programs can be attached to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interface {
+    /// What identifies it.
+    pub index: u32,
+    /// Its name at the moment, for people.
+    pub name: String,
+}
+
+/// A rule and what people call it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRule {
+    /// The rule.
+    pub rule: Rule,
+    /// Name of the policy.
+    pub policy: String,
+    /// Name of the container.
+    pub container: String,
+}
+
+/// A change that the kernel could not make.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The interface does not exist any more: nothing is left to do.
+    #[error("interface {0} is gone")]
+    Gone(String),
+    /// It will not work on this interface until somebody else changes something.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Anything else: worth another try.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// The changes that can be made to the kernel's state. Each is complete in itself and may be
+/// repeated.
+pub trait Datapath {
+    /// Attaches the programs to both hooks of an interface.
+    fn attach(&mut self, interface: &Interface) -> impl Future<Output = Result<(), Error>>;
+
+    /// Takes the programs off an interface, and what else we put on it. One that is gone is fine.
+    fn detach(&mut self, index: u32) -> impl Future<Output = Result<(), Error>>;
+
+    /// Replaces the rules of a hook in one step: every packet meets the old or the new ones. The
+    /// counters of a rule that stays are kept.
+    ///
+    /// # Errors
+    /// When a map is full or there are more than 16 rules; the old rules are in force then.
+    fn put_rules(&mut self, hook: HookKey, rules: &[NamedRule]) -> Result<(), Error>;
+
+    /// Takes all rules off a hook.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn clear_rules(&mut self, hook: HookKey) -> Result<(), Error>;
+
+    /// Adds networks to a peer group. `description` is what the policy calls the group.
+    ///
+    /// # Errors
+    /// When the map is full.
+    fn add_peers(
+        &mut self,
+        group: u32,
+        description: &str,
+        networks: &BTreeSet<IpNet>,
+    ) -> Result<(), Error>;
+
+    /// Removes networks from a peer group, and the group's name if that `ends`.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn remove_peers(
+        &mut self,
+        group: u32,
+        networks: &BTreeSet<IpNet>,
+        ends: bool,
+    ) -> Result<(), Error>;
+
+    /// Lets the kernel inject for this long from now on.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn renew_lease(&mut self, length: Duration) -> Result<(), Error>;
+
+    /// Ends the lease: from now on every packet passes.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn halt(&mut self) -> Result<(), Error>;
+
+    /// Frees what was replaced long enough ago. To be called about once a second.
+    fn purge(&mut self);
+}

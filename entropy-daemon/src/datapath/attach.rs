@@ -1,0 +1,302 @@
+//! Putting programs on interfaces: TCX where the kernel takes it, else clsact.
+
+use std::ffi::CString;
+
+use anyhow::{Context, anyhow};
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        tc::{SchedClassifierLinkId, TcAttachOptions},
+    },
+    sys::SyscallError,
+};
+use entropy_common::{names, rule::Owned};
+use tracing::info;
+
+use super::{Error, Interface, maps::Maps};
+use crate::netlink::{AttachMode, ClsactAdd, FilterId, Hook, Netlink};
+
+/// A program and the hook it belongs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) program: &'static str,
+    pub(super) hook: Hook,
+}
+
+/// What goes on a container's host veth.
+pub(super) const VETH: [Place; 2] = [
+    Place { program: names::PROGRAM_FROM, hook: Hook::Ingress },
+    Place { program: names::PROGRAM_TO, hook: Hook::Egress },
+];
+/// What goes on the line's exit.
+pub(super) const EXIT: [Place; 1] = [Place { program: names::PROGRAM_EXIT, hook: Hook::Ingress }];
+
+/// How programs are attached on this kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// TCX links, Linux 6.6 and later. They end with the process that holds them.
+    Tcx,
+    /// Filters of a clsact qdisc. They stay until somebody deletes them.
+    Clsact,
+}
+
+/// What holds a program on an interface.
+#[derive(Debug)]
+enum Hold {
+    Tcx(SchedClassifierLinkId),
+    Clsact,
+}
+
+/// The programs on one interface.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    interface: Interface,
+    holds: Vec<(Place, Hold)>,
+}
+
+/// Identity of our filter on a clsact hook.
+pub(super) fn filter_id(program: &str) -> FilterId<'_> {
+    FilterId { name: program, priority: names::FILTER_PRIORITY, handle: names::FILTER_HANDLE }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
+    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no {name}"))?;
+    let program = program.try_into().with_context(|| format!("program {name}"))?;
+    Ok(program)
+}
+
+/// Loads every program.
+pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    for name in names::PROGRAMS {
+        program(ebpf, name)?.load().with_context(|| format!("load program {name}"))?;
+    }
+    Ok(())
+}
+
+/// Finds out how programs are attached here, by attaching one. A version would not tell: the option
+/// may be compiled out, and distributions backport.
+pub(super) fn probe(
+    ebpf: &mut Ebpf,
+    exit: &Interface,
+) -> anyhow::Result<(Mode, Option<Attachment>)> {
+    let mut attachment = Attachment { interface: exit.clone(), holds: Vec::new() };
+    let [place] = EXIT;
+    match tcx(ebpf, exit, place) {
+        Ok(link) => {
+            attachment.holds.push((place, Hold::Tcx(link)));
+            Ok((Mode::Tcx, Some(attachment)))
+        }
+        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            info!("this kernel has no TCX, using clsact filters");
+            Ok((Mode::Clsact, None))
+        }
+        Err(error) => Err(error).context("attach the line's exit"),
+    }
+}
+
+/// First of the hook's programs, so that no other ends the packet's way before it.
+fn tcx(
+    ebpf: &mut Ebpf,
+    interface: &Interface,
+    place: Place,
+) -> Result<SchedClassifierLinkId, ProgramError> {
+    let kind = match place.hook {
+        Hook::Ingress => TcAttachType::Ingress,
+        Hook::Egress => TcAttachType::Egress,
+    };
+    let program: &mut SchedClassifier =
+        ebpf.program_mut(place.program).ok_or(ProgramError::NotLoaded)?.try_into()?;
+    program.attach_with_options(
+        &interface.name,
+        kind,
+        TcAttachOptions::TcxOrder(LinkOrder::first()),
+    )
+}
+
+/// aya 0.14 attaches by name. Whether the name meant the right interface is seen before and after.
+fn is_still_named(interface: &Interface) -> bool {
+    let Ok(name) = CString::new(interface.name.as_str()) else { return false };
+    // SAFETY: the string ends with a zero and lives through the call.
+    unsafe { libc::if_nametoindex(name.as_ptr()) == interface.index }
+}
+
+/// Attaches programs to an interface; all of them, or none when it fails.
+pub(super) async fn attach(
+    ebpf: &mut Ebpf,
+    maps: &mut Maps,
+    netlink: &Netlink,
+    mode: Mode,
+    interface: &Interface,
+    places: &[Place],
+) -> Result<Attachment, Error> {
+    let mut attachment = Attachment { interface: interface.clone(), holds: Vec::new() };
+    let result = match mode {
+        Mode::Tcx => attach_tcx(ebpf, &mut attachment, places),
+        Mode::Clsact => attach_clsact(ebpf, maps, netlink, &mut attachment, places).await,
+    };
+    match result {
+        Ok(()) => Ok(attachment),
+        Err(error) => {
+            // What is attached to an interface that vanished has vanished with it.
+            if let Err(undo) = detach(ebpf, maps, netlink, attachment).await {
+                tracing::warn!("undo a failed attach to {}: {undo:#}", interface.name);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn attach_tcx(ebpf: &mut Ebpf, attachment: &mut Attachment, places: &[Place]) -> Result<(), Error> {
+    let interface = &attachment.interface;
+    for &place in places {
+        if !is_still_named(interface) {
+            return Err(Error::Gone(interface.name.clone()));
+        }
+        let link = tcx(ebpf, interface, place).map_err(|error| {
+            if is_still_named(interface) {
+                anyhow::Error::new(error)
+                    .context(format!("attach {} to {}", place.program, interface.name))
+                    .into()
+            } else {
+                Error::Gone(interface.name.clone())
+            }
+        })?;
+        attachment.holds.push((place, Hold::Tcx(link)));
+        if !is_still_named(interface) {
+            return Err(Error::Gone(interface.name.clone()));
+        }
+    }
+    Ok(())
+}
+
+async fn attach_clsact(
+    ebpf: &mut Ebpf,
+    maps: &mut Maps,
+    netlink: &Netlink,
+    attachment: &mut Attachment,
+    places: &[Place],
+) -> Result<(), Error> {
+    let index = attachment.interface.index;
+    ensure_clsact(maps, netlink, &attachment.interface).await?;
+    for &place in places {
+        let fd = program(ebpf, place.program)?.fd().context("program's descriptor")?;
+        let fd = fd.try_clone().context("program's descriptor")?;
+        netlink
+            .attach_filter(
+                index,
+                place.hook,
+                std::os::fd::AsFd::as_fd(&fd),
+                filter_id(place.program),
+                AttachMode::Replace,
+            )
+            .await?;
+        attachment.holds.push((place, Hold::Clsact));
+    }
+    Ok(())
+}
+
+/// Makes sure there is a clsact qdisc, and notes down first that it may be ours.
+async fn ensure_clsact(
+    maps: &mut Maps,
+    netlink: &Netlink,
+    interface: &Interface,
+) -> Result<(), Error> {
+    let index = interface.index;
+    if netlink.has_clsact(index).await? {
+        return Ok(());
+    }
+    maps.owned.insert(index, Owned { clsact: 1 }, 0).context("note down the clsact qdisc")?;
+    let added = netlink.add_clsact(index).await;
+    if !matches!(added, Ok(ClsactAdd::Created)) {
+        super::maps::if_there(maps.owned.remove(&index)).context("forget the clsact qdisc")?;
+    }
+    match added? {
+        ClsactAdd::Created | ClsactAdd::Existed => Ok(()),
+        ClsactAdd::BlockedByIngress => Err(Error::Unsupported(format!(
+            "interface {} has an ingress qdisc, which leaves no place for clsact: remove it with \
+             `tc qdisc del dev {} ingress`, or put its filters on a clsact qdisc",
+            interface.name, interface.name
+        ))),
+    }
+}
+
+/// Takes the programs off again. An interface that is gone is fine.
+pub(super) async fn detach(
+    ebpf: &mut Ebpf,
+    maps: &mut Maps,
+    netlink: &Netlink,
+    attachment: Attachment,
+) -> Result<(), Error> {
+    let index = attachment.interface.index;
+    let mut clsact = false;
+    let mut first_error = None;
+    for (place, hold) in attachment.holds {
+        let result = match hold {
+            Hold::Tcx(link) => program(ebpf, place.program).and_then(|program| {
+                let detached = program.detach(link).context("detach")?;
+                Ok(detached)
+            }),
+            Hold::Clsact => {
+                clsact = true;
+                remove_filter(netlink, index, place).await
+            }
+        };
+        if let Err(error) = result {
+            first_error.get_or_insert(error);
+        }
+    }
+    if clsact || maps.owned.get(&index, 0).is_ok() {
+        let result = release_clsact(maps, netlink, index).await;
+        if let Err(error) = result {
+            first_error.get_or_insert(error);
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+/// Deletes our filter, if it is there.
+pub(super) async fn remove_filter(
+    netlink: &Netlink,
+    index: u32,
+    place: Place,
+) -> Result<(), Error> {
+    match netlink.delete_filter(index, place.hook, filter_id(place.program)).await {
+        Err(error) if !error.is_gone() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn release_clsact(maps: &mut Maps, netlink: &Netlink, index: u32) -> Result<(), Error> {
+    let ours = maps.owned.get(&index, 0).is_ok_and(|owned| owned.clsact == 1);
+    if ours {
+        delete_clsact_if_empty(netlink, index).await?;
+    }
+    super::maps::if_there(maps.owned.remove(&index)).context("forget the clsact qdisc")?;
+    Ok(())
+}
+
+/// Deletes a clsact qdisc that we made, unless somebody else uses it by now. Returns whether it is
+/// gone.
+pub(super) async fn delete_clsact_if_empty(netlink: &Netlink, index: u32) -> Result<bool, Error> {
+    for hook in [Hook::Ingress, Hook::Egress] {
+        match netlink.filters(index, hook).await {
+            Ok(filters) if filters.is_empty() => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.is_gone() => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match netlink.delete_clsact(index).await {
+        Err(error) if !error.is_gone() => Err(error.into()),
+        _ => Ok(true),
+    }
+}
+
+impl From<crate::netlink::Error> for Error {
+    fn from(error: crate::netlink::Error) -> Self {
+        if error.is_gone() { Self::Gone(error.to_string()) } else { Self::Other(error.into()) }
+    }
+}

@@ -1,0 +1,146 @@
+//! Removing what a killed daemon left.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, anyhow};
+use aya::maps::{Array, HashMap, Map, MapData};
+use entropy_common::{lease::Lease, names, rule::Owned};
+use tracing::{info, warn};
+
+use super::{
+    attach::{self, Place, delete_clsact_if_empty},
+    pins,
+};
+use crate::netlink::{Link, Netlink};
+
+/// What was found and removed, and what could not be.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// One line for each thing removed.
+    pub removed: Vec<String>,
+    /// One error for each thing that is still there.
+    pub problems: Vec<anyhow::Error>,
+}
+
+impl Report {
+    /// Says it in the log.
+    pub(super) fn log(&self) {
+        for line in &self.removed {
+            info!("left by an earlier daemon, removed: {line}");
+        }
+        for problem in &self.problems {
+            warn!("left by an earlier daemon: {problem:#}");
+        }
+    }
+
+    fn note(&mut self, result: Result<Option<String>>) {
+        match result {
+            Ok(line) => self.removed.extend(line),
+            Err(error) => self.problems.push(error),
+        }
+    }
+}
+
+/// Ends the lease and removes filters, qdiscs, line and pins of a daemon that does not run any more.
+/// Foreign things are never touched. Goes on after errors. The caller holds the lock.
+pub async fn remove(netlink: &Netlink) -> Report {
+    let mut report = Report::default();
+    report.note(end_lease());
+    let owned = owned_clsacts().unwrap_or_else(|error| {
+        report.problems.push(error);
+        BTreeSet::new()
+    });
+    match netlink.links().await {
+        Ok(links) => {
+            for link in &links {
+                clean_link(netlink, link, owned.contains(&link.index), &mut report).await;
+            }
+        }
+        Err(error) => report.problems.push(anyhow!(error).context("list interfaces")),
+    }
+    report.note(remove_line(netlink).await);
+    remove_pins(&mut report);
+    report
+}
+
+/// First of all, so that whatever fails later no fault goes on.
+fn end_lease() -> Result<Option<String>> {
+    let Some(map) = pins::open(names::MAP_LEASE)? else { return Ok(None) };
+    let mut lease: Array<MapData, Lease> = Map::Array(map).try_into().context("open the lease")?;
+    lease.set(0, Lease::EXPIRED, 0).context("end the lease")?;
+    Ok(None)
+}
+
+fn owned_clsacts() -> Result<BTreeSet<u32>> {
+    let Some(map) = pins::open(names::MAP_OWNED)? else { return Ok(BTreeSet::new()) };
+    let owned: HashMap<MapData, u32, Owned> =
+        Map::HashMap(map).try_into().context("open the daemon's notes")?;
+    owned
+        .iter()
+        .filter(|entry| !matches!(entry, Ok((_, Owned { clsact: 0 }))))
+        .map(|entry| Ok(entry.context("read the daemon's notes")?.0))
+        .collect()
+}
+
+async fn clean_link(netlink: &Netlink, link: &Link, owns_clsact: bool, report: &mut Report) {
+    for place in attach::VETH.into_iter().chain(attach::EXIT) {
+        report.note(clean_filter(netlink, link, place).await);
+    }
+    if owns_clsact {
+        report.note(clean_clsact(netlink, link).await);
+    }
+}
+
+async fn clean_filter(netlink: &Netlink, link: &Link, place: Place) -> Result<Option<String>> {
+    let id = attach::filter_id(place.program);
+    // A foreign filter in our place has another name, and stays.
+    let ours = netlink.filters(link.index, place.hook).await.or_else(none_if_gone)?;
+    if !ours.iter().any(|filter| filter.name.as_deref() == Some(id.name)) {
+        return Ok(None);
+    }
+    attach::remove_filter(netlink, link.index, place).await?;
+    Ok(Some(format!("filter {} on {}", place.program, link.name)))
+}
+
+fn none_if_gone<T>(error: crate::netlink::Error) -> Result<Vec<T>, crate::netlink::Error> {
+    if error.is_gone() { Ok(Vec::new()) } else { Err(error) }
+}
+
+async fn clean_clsact(netlink: &Netlink, link: &Link) -> Result<Option<String>> {
+    if !netlink.has_clsact(link.index).await? {
+        return Ok(None);
+    }
+    let name = &link.name;
+    if delete_clsact_if_empty(netlink, link.index).await? {
+        return Ok(Some(format!("clsact qdisc on {name}")));
+    }
+    warn!("the clsact qdisc on {name} is in use by others and stays");
+    Ok(None)
+}
+
+async fn remove_line(netlink: &Netlink) -> Result<Option<String>> {
+    let links = netlink.links().await.context("list interfaces")?;
+    let find = |name: &str| links.iter().find(|link| link.name == name);
+    let (Some(entrance), Some(exit)) = (find(names::LINE_ENTRANCE), find(names::LINE_EXIT)) else {
+        return Ok(None);
+    };
+    let is_ours = [entrance, exit].iter().all(|link| link.kind.as_deref() == Some("veth"))
+        && entrance.peer_index == Some(exit.index)
+        && entrance.peer_netns.is_none();
+    if !is_ours {
+        return Ok(None);
+    }
+    match netlink.delete_link(entrance.index).await {
+        Err(error) if !error.is_gone() => Err(error).context("remove the line"),
+        _ => Ok(Some(format!("line {} and {}", names::LINE_ENTRANCE, names::LINE_EXIT))),
+    }
+}
+
+fn remove_pins(report: &mut Report) {
+    let before = names::MAPS.iter().filter(|map| pins::path(map).exists()).count();
+    let problems = pins::remove_all();
+    if before > 0 && problems.is_empty() {
+        report.removed.push(format!("{before} pinned maps in {}", names::PIN_DIR));
+    }
+    report.problems.extend(problems);
+}

@@ -1,0 +1,333 @@
+//! The real datapath.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::{Ebpf, EbpfLoader};
+use entropy_common::{
+    lease::Lease,
+    names,
+    peer::PeerEntry,
+    rule::{Hook, HookKey, Label, LabelKey, Labelled, Line, MAX_RULES, RuleSet},
+    stats::RuleState,
+};
+use ipnet::IpNet;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::{
+    Datapath, Error, Interface, Lock, NamedRule, Ownership,
+    attach::{self, Attachment, Mode},
+    cleanup, log,
+    maps::{Maps, if_there, peer_key},
+    object, pins,
+    retired::{Retired, Retirement},
+};
+use crate::{clock, netlink::Netlink};
+
+/// How the datapath is set up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whether the programs log what they do. Costs nothing while off: the verifier removes the
+    /// code.
+    pub log: bool,
+}
+
+/// The kernel of this host.
+pub struct Kernel {
+    ebpf: Ebpf,
+    maps: Maps,
+    netlink: Netlink,
+    mode: Mode,
+    line: (u32, u32),
+    exit: Option<Attachment>,
+    attachments: HashMap<u32, Attachment>,
+    /// Rule set and rules in force on each hook.
+    hooks: HashMap<HookKey, (u32, BTreeSet<u32>)>,
+    next_set: u32,
+    retirement: Retirement,
+    log: Option<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+impl Kernel {
+    /// Removes what a killed daemon left, loads the object, pins its maps and sets up the line. The
+    /// lease has run out.
+    ///
+    /// # Errors
+    /// When another daemon runs, when bpffs or a right is missing, when the kernel refuses the
+    /// object. What was done is undone then.
+    pub async fn start(netlink: Netlink, options: Options) -> Result<Self> {
+        let lock = match Lock::take()? {
+            Ownership::Mine(lock) => lock,
+            Ownership::Taken => bail!("another entropyd runs on this host"),
+        };
+        let leftovers = cleanup::remove(&netlink).await;
+        leftovers.log();
+        // With what is left over, one could not tell later what is whose.
+        if !leftovers.problems.is_empty() {
+            bail!("an earlier daemon's leftovers cannot be removed, see above");
+        }
+        match Self::build(netlink.clone(), options, lock).await {
+            Ok(kernel) => Ok(kernel),
+            Err(error) => {
+                cleanup::remove(&netlink).await.log();
+                Err(error)
+            }
+        }
+    }
+
+    async fn build(netlink: Netlink, options: Options, lock: Lock) -> Result<Self> {
+        // cleanup removed it, lock and all; the lock is on the directory's inode, so take the new one.
+        drop(lock);
+        let Ownership::Mine(lock) = Lock::take()? else {
+            bail!("another entropyd runs on this host")
+        };
+        pins::create_directory()?;
+        let mut ebpf = load(options)?;
+        attach::load(&mut ebpf)?;
+        let mut maps = Maps::take(&mut ebpf)?;
+        let (entrance, exit) = netlink
+            .ensure_veth_pair(names::LINE_ENTRANCE, names::LINE_EXIT)
+            .await
+            .context("set up the line")?;
+        let exit_interface = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
+        let (mode, attachment) = attach::probe(&mut ebpf, &exit_interface)?;
+        let attachment = match attachment {
+            Some(attachment) => attachment,
+            None => {
+                attach::attach(&mut ebpf, &mut maps, &netlink, mode, &exit_interface, &attach::EXIT)
+                    .await?
+            }
+        };
+        maps.line.set(0, Line { entrance }, 0).context("write the line's entrance")?;
+        let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };
+        info!(mode = ?mode, "datapath ready");
+        Ok(Self {
+            ebpf,
+            maps,
+            netlink,
+            mode,
+            line: (entrance, exit),
+            exit: Some(attachment),
+            attachments: HashMap::new(),
+            hooks: HashMap::new(),
+            next_set: 1,
+            retirement: Retirement::default(),
+            log,
+            _lock: lock,
+        })
+    }
+
+    /// Halts, detaches everything, removes the line and the pins. Goes on after an error and returns
+    /// what it could not undo.
+    pub async fn stop(mut self) -> Vec<anyhow::Error> {
+        let mut problems = Vec::new();
+        if let Err(error) = self.halt() {
+            problems.push(anyhow!(error).context("halt"));
+        }
+        let indexes: Vec<u32> = self.attachments.keys().copied().collect();
+        for index in indexes {
+            if let Err(error) = self.detach(index).await {
+                problems.push(anyhow!(error).context(format!("detach from interface {index}")));
+            }
+        }
+        if let Some(exit) = self.exit.take()
+            && let Err(error) =
+                attach::detach(&mut self.ebpf, &mut self.maps, &self.netlink, exit).await
+        {
+            problems.push(anyhow!(error).context("detach from the line"));
+        }
+        // The exit goes with its peer.
+        match self.netlink.delete_link(self.line.0).await {
+            Err(error) if !error.is_gone() => {
+                problems.push(anyhow!(error).context("remove the line"));
+            }
+            _ => {}
+        }
+        if let Some(log) = self.log.take() {
+            log.abort();
+        }
+        problems.extend(pins::remove_all());
+        problems
+    }
+
+    fn retire(&mut self, set: u32, rules: impl IntoIterator<Item = u32>) {
+        let now = Instant::now();
+        self.retirement.add(now, Retired::Set(set));
+        for rule in rules {
+            self.retirement.add(now, Retired::Rule(rule));
+        }
+    }
+
+    fn add_counters(&mut self, named: &NamedRule) -> Result<(), Error> {
+        let id = named.rule.id;
+        self.retirement.recall_rule(id);
+        if self.maps.state.get(&id, 0).is_ok() {
+            return Ok(());
+        }
+        let key = LabelKey { kind: Labelled::Rule as u32, number: id };
+        self.maps
+            .labels
+            .insert(key, Label::new(&named.policy, &named.container), 0)
+            .context("write a rule's label")?;
+        self.maps.state.insert(id, RuleState::ZERO, 0).context("make a rule's counters")?;
+        Ok(())
+    }
+
+    fn write_set(
+        &mut self,
+        hook: HookKey,
+        number: u32,
+        set: RuleSet,
+        rules: &[NamedRule],
+    ) -> Result<(), Error> {
+        for named in rules {
+            self.add_counters(named)?;
+        }
+        self.maps.rules.insert(number, set, 0).context("write a rule set")?;
+        self.maps.hooks.insert(hook, Hook { set: number }, 0).context("point a hook to its rules")?;
+        Ok(())
+    }
+
+    fn free(&mut self, retired: Retired) -> Result<()> {
+        match retired {
+            Retired::Set(set) => if_there(self.maps.rules.remove(&set))?,
+            Retired::Rule(number) => {
+                if_there(self.maps.state.remove(&number))?;
+                let key = LabelKey { kind: Labelled::Rule as u32, number };
+                if_there(self.maps.labels.remove(&key))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(options: Options) -> Result<Ebpf> {
+    /// `aya_log::Level::Debug`; 0 is below every level.
+    const DEBUG: u8 = aya_log::Level::Debug as u8;
+    let level = if options.log { DEBUG } else { 0 };
+    let paths = names::MAPS.map(|map| (map, pins::path(map)));
+    let mut loader = EbpfLoader::new();
+    for (map, path) in &paths {
+        loader.map_pin_path(map, path.as_path());
+    }
+    loader
+        .override_global(aya_log::LEVEL, &level, true)
+        .load(object::bytes()?)
+        .context("load the eBPF object (needs CAP_BPF and CAP_NET_ADMIN)")
+}
+
+impl Datapath for Kernel {
+    async fn attach(&mut self, interface: &Interface) -> Result<(), Error> {
+        if self.attachments.contains_key(&interface.index) {
+            return Ok(());
+        }
+        let Self { ebpf, maps, netlink, mode, .. } = self;
+        let attachment =
+            attach::attach(ebpf, maps, netlink, *mode, interface, &attach::VETH).await?;
+        self.attachments.insert(interface.index, attachment);
+        Ok(())
+    }
+
+    async fn detach(&mut self, index: u32) -> Result<(), Error> {
+        let Some(attachment) = self.attachments.remove(&index) else { return Ok(()) };
+        let Self { ebpf, maps, netlink, .. } = self;
+        attach::detach(ebpf, maps, netlink, attachment).await
+    }
+
+    fn put_rules(&mut self, hook: HookKey, rules: &[NamedRule]) -> Result<(), Error> {
+        let plain: Vec<_> = rules.iter().map(|named| named.rule).collect();
+        let Some(set) = RuleSet::new(hook, &plain) else {
+            return Err(Error::Unsupported(format!(
+                "{} policies apply to this interface and direction, at most {MAX_RULES} can",
+                rules.len()
+            )));
+        };
+        let ids: BTreeSet<u32> = plain.iter().map(|rule| rule.id).collect();
+        let number = self.next_set;
+        self.next_set = self.next_set.wrapping_add(1);
+        if let Err(error) = self.write_set(hook, number, set, rules) {
+            // Neither the set nor the new rules' counters are in use.
+            let old = self.hooks.get(&hook).map(|(_, ids)| ids.clone()).unwrap_or_default();
+            self.retire(number, ids.difference(&old).copied().collect::<Vec<_>>());
+            return Err(error);
+        }
+        if let Some((old, old_ids)) = self.hooks.insert(hook, (number, ids.clone())) {
+            self.retire(old, old_ids.difference(&ids).copied());
+        }
+        Ok(())
+    }
+
+    fn clear_rules(&mut self, hook: HookKey) -> Result<(), Error> {
+        if_there(self.maps.hooks.remove(&hook)).context("take the rules off a hook")?;
+        if let Some((set, rules)) = self.hooks.remove(&hook) {
+            self.retire(set, rules);
+        }
+        Ok(())
+    }
+
+    fn add_peers(
+        &mut self,
+        group: u32,
+        description: &str,
+        networks: &BTreeSet<IpNet>,
+    ) -> Result<(), Error> {
+        let key = LabelKey { kind: Labelled::PeerGroup as u32, number: group };
+        self.maps
+            .labels
+            .insert(key, Label::new(description, ""), 0)
+            .context("write a peer group's label")?;
+        for network in networks {
+            let added = self.maps.peers.insert(&peer_key(group, network), PeerEntry::MEMBER, 0);
+            if let Err(error) = added {
+                // All or nothing, so that nothing is in the map that nobody knows of.
+                self.remove_peers(group, networks, false)?;
+                let error = anyhow!(error).context(format!("add {network} to peer {description}"));
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_peers(
+        &mut self,
+        group: u32,
+        networks: &BTreeSet<IpNet>,
+        ends: bool,
+    ) -> Result<(), Error> {
+        for network in networks {
+            if_there(self.maps.peers.remove(&peer_key(group, network)))
+                .with_context(|| format!("remove {network} from a peer group"))?;
+        }
+        if ends {
+            let key = LabelKey { kind: Labelled::PeerGroup as u32, number: group };
+            if_there(self.maps.labels.remove(&key)).context("remove a peer group's label")?;
+        }
+        Ok(())
+    }
+
+    fn renew_lease(&mut self, length: Duration) -> Result<(), Error> {
+        let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let now = clock::monotonic_ns().context("read the clock")?;
+        let lease = Lease { until_ns: now.saturating_add(length) };
+        self.maps.lease.set(0, lease, 0).context("renew the lease")?;
+        Ok(())
+    }
+
+    fn halt(&mut self) -> Result<(), Error> {
+        self.maps.lease.set(0, Lease::EXPIRED, 0).context("end the lease")?;
+        Ok(())
+    }
+
+    fn purge(&mut self) {
+        while let Some(retired) = self.retirement.next(Instant::now()) {
+            if let Err(error) = self.free(retired) {
+                warn!("free {retired:?}: {error:#}");
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The pins under `/sys/fs/bpf/entropy`, and who owns them.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{MapData, MapInfo, MapType};
+use entropy_common::{
+    lease::Lease,
+    names,
+    peer::{PeerEntry, PeerKey},
+    rule::{
+        Hook, HookKey, Label, LabelKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet,
+    },
+    stats::{Event, RuleState},
+};
+
+/// Magic number of bpffs (`BPF_FS_MAGIC`, linux/magic.h).
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// Path of a map's pin.
+pub(super) fn path(map: &str) -> PathBuf {
+    Path::new(names::PIN_DIR).join(map)
+}
+
+/// The directory above the layout's own.
+pub(super) fn top() -> &'static Path {
+    let directory = Path::new(names::PIN_DIR);
+    directory.parent().unwrap_or(directory)
+}
+
+/// Whether bpffs is mounted where the pins go.
+#[must_use]
+pub fn bpffs_is_mounted() -> bool {
+    let Some(mount) = top().parent().and_then(Path::to_str) else { return false };
+    let Ok(mount) = std::ffi::CString::new(mount) else { return false };
+    // SAFETY: statfs is plain data; all zeros is a valid value.
+    let mut statistics: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid during the call.
+    let result = unsafe { libc::statfs(mount.as_ptr(), &raw mut statistics) };
+    #[expect(clippy::unnecessary_cast, reason = "the type of f_type differs between architectures")]
+    let magic = statistics.f_type as i64;
+    result == 0 && magic & 0xffff_ffff == BPF_FS_MAGIC
+}
+
+/// The right to be the one daemon, or the one cleanup, of this host. Ends with the process, however
+/// that ends.
+#[derive(Debug)]
+pub struct Lock {
+    _directory: File,
+}
+
+/// Whose the pins are.
+#[derive(Debug)]
+pub enum Ownership {
+    /// Ours from now on.
+    Mine(Lock),
+    /// A running daemon's.
+    Taken,
+}
+
+impl Lock {
+    /// Takes the lock, making the directory for it if need be.
+    ///
+    /// # Errors
+    /// When bpffs is not mounted or not writable.
+    pub fn take() -> Result<Ownership> {
+        if !bpffs_is_mounted() {
+            bail!(
+                "bpffs is not mounted at {}: run `mount -t bpf bpf /sys/fs/bpf`",
+                top().parent().unwrap_or(top()).display()
+            );
+        }
+        let directory = top();
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("create {}", directory.display()));
+            }
+            _ => {}
+        }
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+            .open(directory)
+            .with_context(|| format!("open {}", directory.display()))?;
+        // SAFETY: the descriptor is open during the call.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(Ownership::Mine(Self { _directory: file }));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Ok(Ownership::Taken);
+        }
+        Err(error).with_context(|| format!("lock {}", directory.display()))
+    }
+}
+
+/// Makes the directory of this layout.
+pub(super) fn create_directory() -> Result<()> {
+    DirBuilder::new()
+        .mode(0o700)
+        .create(names::PIN_DIR)
+        .with_context(|| format!("create {}", names::PIN_DIR))
+}
+
+/// Removes every pin of ours and the directories, and reports what stays: an object that is not of our
+/// shape is not ours to remove. Nothing there is fine.
+pub(super) fn remove_all() -> Vec<anyhow::Error> {
+    let mut problems = Vec::new();
+    for map in names::MAPS {
+        match open(map) {
+            Ok(None) => {}
+            Ok(Some(_)) => remove(&path(map), |path| fs::remove_file(path), &mut problems),
+            Err(error) => problems.push(error),
+        }
+    }
+    if problems.is_empty() {
+        for directory in [Path::new(names::PIN_DIR), top()] {
+            remove(directory, |path| fs::remove_dir(path), &mut problems);
+        }
+    }
+    problems
+}
+
+fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>, problems: &mut Vec<anyhow::Error>) {
+    match how(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            problems.push(anyhow::Error::new(error).context(format!("remove {}", path.display())));
+        }
+        _ => {}
+    }
+}
+
+/// What a map of ours looks like.
+struct Shape {
+    kind: MapType,
+    key: usize,
+    value: usize,
+    entries: u32,
+}
+
+fn shape(map: &str) -> Option<Shape> {
+    fn of<K, V>(kind: MapType, entries: u32) -> Option<Shape> {
+        Some(Shape { kind, key: size_of::<K>(), value: size_of::<V>(), entries })
+    }
+    match map {
+        names::MAP_HOOKS => of::<HookKey, Hook>(MapType::Hash, MAX_HOOKS),
+        names::MAP_RULES => of::<u32, RuleSet>(MapType::Hash, 2 * MAX_HOOKS),
+        names::MAP_STATE => of::<u32, RuleState>(MapType::Hash, MAX_TOTAL_RULES),
+        names::MAP_PEERS => of::<(u32, PeerKey), PeerEntry>(MapType::LpmTrie, MAX_PEERS),
+        names::MAP_LEASE => of::<u32, Lease>(MapType::Array, 1),
+        names::MAP_EVENTS => of::<u32, u64>(MapType::PerCpuArray, Event::ALL.len() as u32),
+        names::MAP_LINE => of::<u32, Line>(MapType::Array, 1),
+        names::MAP_OWNED => of::<u32, Owned>(MapType::Hash, MAX_HOOKS),
+        names::MAP_LABELS => of::<LabelKey, Label>(MapType::Hash, MAX_TOTAL_RULES),
+        _ => None,
+    }
+}
+
+/// Opens a pinned map; `None` when there is no such pin.
+///
+/// # Errors
+/// When the map is not of the shape that this program gives it: aya would not notice.
+pub(super) fn open(map: &str) -> Result<Option<MapData>> {
+    let path = path(map);
+    if !path.try_exists().with_context(|| format!("look for {}", path.display()))? {
+        return Ok(None);
+    }
+    let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+    let info = data.info().with_context(|| format!("look at {}", path.display()))?;
+    check(map, &info)?;
+    Ok(Some(data))
+}
+
+fn check(map: &str, info: &MapInfo) -> Result<()> {
+    let Some(shape) = shape(map) else { bail!("{map} is no map of ours") };
+    let (key, value) = (shape.key as u32, shape.value as u32);
+    let kind = info.map_type().with_context(|| format!("type of {map}"))?;
+    let fits = kind == shape.kind
+        && info.key_size() == key
+        && info.value_size() == value
+        && info.max_entries() == shape.entries;
+    if !fits {
+        bail!(
+            "pinned map {map} has another shape ({kind:?}, key {}, value {}, {} entries; expected \
+             {:?}, {key}, {value}, {}): it is not touched",
+            info.key_size(),
+            info.value_size(),
+            info.max_entries(),
+            shape.kind,
+            shape.entries
+        );
+    }
+    Ok(())
+}

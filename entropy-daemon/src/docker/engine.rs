@@ -1,0 +1,372 @@
+//! One connection to an engine: questions with bounded waits, and the event stream.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bollard::{
+    API_DEFAULT_VERSION, BollardRequest, Docker,
+    errors::Error as BollardError,
+    models::{EventMessage, EventMessageTypeEnum, SystemVersion},
+    query_parameters::{
+        EventsOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
+        ListContainersOptions, ListNetworksOptions,
+    },
+};
+use futures_util::{Stream, StreamExt as _};
+
+use super::{Container, Endpoint};
+
+/// How long the engine may take to begin the event stream, in seconds. Docker does so at once;
+/// an engine that waits for the first event is asked again, which does no harm.
+const STREAM_TIMEOUT_S: u64 = 60;
+
+/// How far back the event stream starts, for an engine whose clock runs behind ours.
+const EVENTS_BACK: Duration = Duration::from_secs(5);
+
+/// Events after which a container may look different. `died` and `remove` are Podman's words.
+const ACTIONS: [&str; 12] = [
+    "create",
+    "start",
+    "die",
+    "died",
+    "destroy",
+    "remove",
+    "rename",
+    "pause",
+    "unpause",
+    "update",
+    "connect",
+    "disconnect",
+];
+
+/// An engine that cannot be used now.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// It cannot be reached, or the connection broke.
+    #[error("{operation}: {reason}")]
+    Unreachable {
+        /// What was tried.
+        operation: &'static str,
+        /// The cause, in words.
+        reason: String,
+    },
+    /// It did not answer in time.
+    #[error("{operation}: no answer within {} ms", waited.as_millis())]
+    Timeout {
+        /// What was tried.
+        operation: &'static str,
+        /// How long.
+        waited: Duration,
+    },
+    /// It answered, but with an error or with something else than asked for.
+    #[error("{operation}: {reason}")]
+    Answer {
+        /// What was tried.
+        operation: &'static str,
+        /// The cause, in words.
+        reason: String,
+        /// The HTTP status, if that was an error.
+        status: Option<u16>,
+    },
+}
+
+impl EngineError {
+    fn new(operation: &'static str, error: BollardError, waited: Duration) -> Self {
+        let reason = chain(&error);
+        match error {
+            BollardError::RequestTimeoutError => Self::Timeout { operation, waited },
+            BollardError::DockerResponseServerError { status_code, message } => {
+                let reason = format!("HTTP status {status_code}: {}", message.trim());
+                Self::Answer { operation, reason, status: Some(status_code) }
+            }
+            BollardError::JsonDataError { .. }
+            | BollardError::JsonSerdeError { .. }
+            | BollardError::StrParseError { .. } => {
+                Self::Answer { operation, reason, status: None }
+            }
+            _ => Self::Unreachable { operation, reason },
+        }
+    }
+}
+
+/// An error with all its causes in one line; bollard's own text often leaves them out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// What an engine says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineVersion {
+    /// Version of the engine, such as `20.10.24`.
+    pub engine: String,
+    /// Version of the API that is spoken with it, such as `1.41`; empty if it does not say.
+    pub api: String,
+}
+
+/// What a look at one container showed.
+#[derive(Debug)]
+pub(super) enum Look {
+    Present(Box<Container>),
+    Gone,
+    /// The engine is well, but cannot tell about this one.
+    Failed(EngineError),
+}
+
+/// A connection to a container engine. Every question opens a socket of its own.
+#[derive(Debug)]
+pub struct Engine {
+    docker: Docker,
+    timeout: Duration,
+    version: EngineVersion,
+    /// Driver of each network by id; neither ever changes.
+    drivers: Mutex<HashMap<String, String>>,
+}
+
+impl Engine {
+    /// Connects and agrees on an API version: the newest that both sides know.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the engine cannot be reached or does not say sensibly within `timeout` what it is.
+    pub async fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, EngineError> {
+        let operation = "connect to the container engine";
+        let docker = open(endpoint).map_err(|e| EngineError::new(operation, e, timeout))?;
+        let answer = bounded(operation, timeout, docker.version()).await?;
+        let (prefix, api) = negotiate(&answer);
+        let docker = match prefix {
+            Some(prefix) => docker.with_request_modifier(move |r| versioned(r, &prefix)),
+            None => docker,
+        };
+        let engine = answer.version.unwrap_or_else(|| "unknown".into());
+        let version = EngineVersion { engine, api };
+        Ok(Self { docker, timeout, version, drivers: Mutex::default() })
+    }
+
+    /// What the engine says about itself.
+    #[must_use]
+    pub fn version(&self) -> &EngineVersion {
+        &self.version
+    }
+
+    /// Asks for a sign of life.
+    pub(super) async fn ping(&self) -> Result<(), EngineError> {
+        bounded("ping the container engine", self.timeout, self.docker.ping()).await.map(drop)
+    }
+
+    /// Ids of all containers that run, paused ones included.
+    pub(super) async fn live_ids(&self) -> Result<Vec<String>, EngineError> {
+        let list = self.docker.list_containers(None::<ListContainersOptions>);
+        let containers = bounded("list containers", self.timeout, list).await?;
+        Ok(containers.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    /// Learns the drivers of all networks in one go. Without them things work, only slower.
+    pub(super) async fn learn_drivers(&self) {
+        let list = self.docker.list_networks(None::<ListNetworksOptions>);
+        match bounded("list networks", self.timeout, list).await {
+            Ok(networks) => {
+                let known =
+                    networks.into_iter().filter_map(|network| network.id.zip(network.driver));
+                self.with_drivers(|drivers| drivers.extend(known));
+            }
+            Err(error) => tracing::debug!(%error, "drivers of networks are asked for one by one"),
+        }
+    }
+
+    /// Looks at one container. A container that the engine chokes on (its lock is held for ever,
+    /// its record is damaged) is told from an engine that is in trouble itself.
+    pub(super) async fn look(&self, id: &str) -> Result<Look, EngineError> {
+        match self.inspect(id).await {
+            Ok(Some(container)) => Ok(Look::Present(Box::new(container))),
+            Ok(None) => Ok(Look::Gone),
+            Err(error @ EngineError::Timeout { .. }) => {
+                self.ping().await.map(|()| Look::Failed(error))
+            }
+            Err(error @ EngineError::Answer { .. }) => Ok(Look::Failed(error)),
+            Err(error @ EngineError::Unreachable { .. }) => Err(error),
+        }
+    }
+
+    /// Asks about one container; none if there is none.
+    async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError> {
+        let operation = "inspect container";
+        let inspect = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        let answer = match bounded(operation, self.timeout, inspect).await {
+            Err(EngineError::Answer { status: Some(404), .. }) => return Ok(None),
+            answer => answer?,
+        };
+        let Some(mut container) = Container::from_inspect(answer) else {
+            let reason = "no id in the answer".into();
+            return Err(EngineError::Answer { operation, reason, status: None });
+        };
+        for attachment in &mut container.attachments {
+            attachment.driver = self.driver(&attachment.network_id).await;
+        }
+        Ok(Some(container))
+    }
+
+    async fn driver(&self, network: &str) -> Option<String> {
+        if !is_id(network) {
+            return None;
+        }
+        if let Some(driver) = self.with_drivers(|drivers| drivers.get(network).cloned()) {
+            return Some(driver);
+        }
+        let inspect = self.docker.inspect_network(network, None::<InspectNetworkOptions>);
+        match bounded("inspect network", self.timeout, inspect).await {
+            Ok(answer) => {
+                let driver = answer.driver?;
+                self.with_drivers(|drivers| drivers.insert(network.into(), driver.clone()));
+                Some(driver)
+            }
+            Err(error) => {
+                tracing::debug!(%error, network, "driver of the network is unknown");
+                None
+            }
+        }
+    }
+
+    fn with_drivers<T>(&self, work: impl FnOnce(&mut HashMap<String, String>) -> T) -> T {
+        work(&mut self.drivers.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Opens the event stream, from a little before now on. Its items are ids of containers to
+    /// look at again.
+    pub(super) fn events(&self) -> impl Stream<Item = Result<String, EngineError>> + use<> {
+        let types = ["container", "network"].map(str::to_owned).to_vec();
+        let actions = ACTIONS.map(str::to_owned).to_vec();
+        let filters = HashMap::from([("type", types), ("event", actions)]);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = now.saturating_sub(EVENTS_BACK).as_secs().to_string();
+        let options = EventsOptionsBuilder::new().since(&since).filters(&filters).build();
+        let waited = Duration::from_secs(STREAM_TIMEOUT_S);
+        self.docker.events(Some(options)).filter_map(move |item| {
+            std::future::ready(match item {
+                Ok(event) => container_of(event).map(Ok),
+                Err(error) => Some(Err(EngineError::new("follow events", error, waited))),
+            })
+        })
+    }
+}
+
+fn open(endpoint: &Endpoint) -> Result<Docker, BollardError> {
+    if endpoint.is_local() {
+        Docker::connect_with_unix(endpoint.as_str(), STREAM_TIMEOUT_S, API_DEFAULT_VERSION)
+    } else {
+        Docker::connect_with_http(endpoint.as_str(), STREAM_TIMEOUT_S, API_DEFAULT_VERSION)
+    }
+}
+
+/// Waits for an answer, body included: bollard's own limit ends with the answer's head.
+async fn bounded<T>(
+    operation: &'static str,
+    timeout: Duration,
+    question: impl Future<Output = Result<T, BollardError>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(timeout, question).await {
+        Ok(answer) => answer.map_err(|error| EngineError::new(operation, error, timeout)),
+        Err(_) => Err(EngineError::Timeout { operation, waited: timeout }),
+    }
+}
+
+/// The newest API version that both sides know, as a path prefix and as text. bollard asks without
+/// one, which an engine answers with its newest, whatever that looks like by then.
+fn negotiate(answer: &SystemVersion) -> (Option<String>, String) {
+    let parse = |text: &Option<String>| -> Option<(usize, usize)> {
+        let (major, minor) = text.as_deref()?.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let ours = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
+    let Some(newest) = parse(&answer.api_version) else { return (None, String::new()) };
+    let oldest = parse(&answer.min_api_version).unwrap_or_default();
+    let (major, minor) = ours.min(newest).max(oldest.min(newest));
+    (Some(format!("/v{major}.{minor}")), format!("{major}.{minor}"))
+}
+
+fn versioned(mut request: BollardRequest, prefix: &str) -> BollardRequest {
+    let uri = request.uri();
+    if let (Some(scheme), Some(authority), Some(path)) =
+        (uri.scheme_str(), uri.authority(), uri.path_and_query())
+        && !path.as_str().starts_with("/v1.")
+        && let Ok(uri) = format!("{scheme}://{authority}{prefix}{path}").parse()
+    {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// The container that an event is about.
+fn container_of(event: EventMessage) -> Option<String> {
+    let actor = event.actor?;
+    let id = match event.typ? {
+        EventMessageTypeEnum::CONTAINER => actor.id?,
+        EventMessageTypeEnum::NETWORK => actor.attributes?.remove("container")?,
+        _ => return None,
+    };
+    // It becomes part of a path.
+    is_id(&id).then_some(id)
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn newest_common_version_is_spoken() {
+        let spoken = |newest: &str, oldest: &str| {
+            let answer = json!({"ApiVersion": newest, "MinAPIVersion": oldest});
+            negotiate(&serde_json::from_value(answer).unwrap()).1
+        };
+        assert_eq!(spoken("1.41", "1.12"), "1.41");
+        assert_eq!(spoken("1.50", "1.24"), "1.50");
+        let ours = API_DEFAULT_VERSION.to_string();
+        assert_eq!(spoken("1.99", "1.44"), ours);
+        // An engine that has dropped what we know is asked for the oldest that it still speaks.
+        assert_eq!(spoken("1.99", "1.98"), "1.98");
+        assert_eq!(spoken("1.41", "1.99"), "1.41");
+        assert_eq!(spoken("1.41", "?"), "1.41");
+        assert_eq!(spoken("latest", ""), "");
+        assert_eq!(negotiate(&SystemVersion::default()), (None, String::new()));
+    }
+
+    #[test]
+    fn events_name_their_container() {
+        let of = |event: Value| container_of(serde_json::from_value(event).unwrap());
+        let container = json!({"Type": "container", "Action": "die", "Actor": {"ID": "ab12"}});
+        assert_eq!(of(container).as_deref(), Some("ab12"));
+        let network = json!({
+            "Type": "network", "Action": "connect",
+            "Actor": {"ID": "net", "Attributes": {"container": "cd34", "name": "front"}},
+        });
+        assert_eq!(of(network).as_deref(), Some("cd34"));
+        for nobody in [
+            json!({}),
+            json!({"Type": "network", "Action": "create", "Actor": {"ID": "net"}}),
+            json!({"Type": "container", "Actor": {"ID": "../images"}}),
+            json!({"Type": "container", "Actor": {"ID": ""}}),
+            json!({"Type": "image", "Actor": {"ID": "ab12"}}),
+            json!({"Type": "container"}),
+        ] {
+            assert_eq!(of(nobody.clone()), None, "{nobody}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Containers and links -> endpoints: which host veth belongs to which container. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    datapath::Interface,
+    docker::{Container, NetworkMode},
+    netlink::{Link, NetnsId},
+};
+
+/// One interface of one running container, seen from the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The host veth.
+    pub interface: Interface,
+    /// Id of the container.
+    pub container: String,
+    /// What tells the interface from the container's others, the same after a restart: the name of
+    /// its network, or its number where that cannot be told.
+    pub network: String,
+}
+
+/// The endpoints of one container, or why there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// These; empty only while the container starts or ends, or is in no network.
+    Endpoints(Vec<Endpoint>),
+    /// None that this host can reach, and why.
+    Unsupported(String),
+}
+
+/// Finds the endpoints of a container. `netns` is its network namespace, if it has one by now.
+#[must_use]
+pub fn of_container(container: &Container, netns: Option<NetnsId>, links: &[Link]) -> Reach {
+    if container.network_mode == NetworkMode::Host || netns == Some(NetnsId::SameNamespace) {
+        return Reach::Unsupported("host network: the container has no veth of its own".into());
+    }
+    if container.network_mode == NetworkMode::None {
+        return Reach::Unsupported("network none: the container has no interface".into());
+    }
+    let veths: Vec<&Link> = match netns {
+        Some(NetnsId::Id(id)) => links.iter().filter(|link| is_veth_into(link, id)).collect(),
+        _ => Vec::new(),
+    };
+    // Before it runs, a container's interfaces may still be on their way.
+    let should_have_some = container.state.is_live() && !container.attachments.is_empty();
+    if veths.is_empty() && netns.is_some() && should_have_some {
+        let networks: Vec<String> =
+            container.attachments.iter().map(|network| network.network_name.clone()).collect();
+        return Reach::Unsupported(format!(
+            "network {}: no host veth leads to the container (macvlan, ipvlan or overlay)",
+            networks.join(", ")
+        ));
+    }
+    Reach::Endpoints(name_networks(container, &veths, links))
+}
+
+fn is_veth_into(link: &Link, netns: i32) -> bool {
+    link.kind.as_deref() == Some("veth") && link.peer_netns == Some(netns)
+}
+
+fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<Endpoint> {
+    let bridges: BTreeMap<u32, &str> =
+        links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let mut endpoints: Vec<Endpoint> = veths
+        .iter()
+        .enumerate()
+        .map(|(number, veth)| {
+            let bridge = veth.master.and_then(|index| bridges.get(&index).copied());
+            let network = bridge.and_then(|bridge| network_of_bridge(container, bridge));
+            Endpoint {
+                interface: Interface { index: veth.index, name: veth.name.clone() },
+                container: container.id.clone(),
+                network: network.unwrap_or_else(|| format!("#{number}")),
+            }
+        })
+        .collect();
+    // With one of each there is nothing to confuse, whatever the bridge is called.
+    if let ([endpoint], [network]) = (&mut endpoints[..], &container.attachments[..]) {
+        endpoint.network.clone_from(&network.network_name);
+    }
+    endpoints
+}
+
+/// Docker calls a network's bridge `br-` and the first twelve digits of its id, and the default
+/// network's `docker0` (libnetwork, drivers/bridge).
+fn network_of_bridge(container: &Container, bridge: &str) -> Option<String> {
+    let is_its_bridge = |id: &str, name: &str| match bridge.strip_prefix("br-") {
+        Some(digits) => !digits.is_empty() && id.starts_with(digits),
+        None => bridge == "docker0" && name == "bridge",
+    };
+    let network = container
+        .attachments
+        .iter()
+        .find(|network| is_its_bridge(&network.network_id, &network.network_name))?;
+    Some(network.network_name.clone())
+}

@@ -1,0 +1,26 @@
+//! Policies: from what an operator writes to what the rest of the daemon works with.
+//!
+//! `*.toml -> file (shape) -> validate (meaning) -> Policy (validated, units in types)`.
+//! All problems of all files come back together, each with its place, its reason and a remedy, and
+//! no policy comes back beside a problem: a bad file never replaces a good state.
+//!
+//! Pure, but for [`load_directory`] and [`load_files`], which read files, and [`watch`].
+mod directory;
+mod file;
+mod model;
+mod problem;
+mod report;
+mod selector;
+#[cfg(test)]
+mod tests;
+mod text;
+mod units;
+mod validate;
+pub mod watch;
+
+pub use directory::{LoadError, load_directory, load_files};
+pub use file::parse;
+pub use model::{Direction, Faults, Match, Origin, Peer, Policy, PortRange, Protocol};
+pub use problem::{Mistake, Position, Problem, Problems};
+pub use selector::{Selector, Term};
+pub use units::Rate;

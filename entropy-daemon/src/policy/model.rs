@@ -1,0 +1,174 @@
+//! Policies after validation: what cannot be wrong any more has types that say so.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::selector::Selector;
+use super::text;
+use super::units::Rate;
+
+/// One policy: which containers, which of their packets, what happens to these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Unique among all loaded policies: 1 to 63 characters of `[A-Za-z0-9._-]`, the first of them
+    /// alphanumeric. Made of the file's name and the policy's number in it if it was left out.
+    pub name: String,
+    /// Where the policy stands.
+    pub origin: Origin,
+    /// The containers whose packets are hit.
+    pub target: Selector,
+    /// Packets from the container, to it, or both; as the container sees it.
+    pub direction: Direction,
+    /// The packets that are hit; empty for all of them.
+    pub matcher: Match,
+    /// Start of the random decisions, 0..=`i64::MAX`; `None` leaves the choice to the daemon.
+    pub seed: Option<u64>,
+    /// What happens to the packets; at least one fault.
+    pub faults: Faults,
+}
+
+/// Where a policy stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The file, as it was named to the loader.
+    pub file: PathBuf,
+    /// Line of its `[[policy]]`, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", text::path(&self.file), self.line)
+    }
+}
+
+/// Which way packets go, as the container sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the container.
+    Egress,
+    /// To the container.
+    Ingress,
+    /// Both ways.
+    #[default]
+    Both,
+}
+
+impl Direction {
+    /// Whether packets from the container are meant.
+    pub fn has_egress(self) -> bool {
+        self != Self::Ingress
+    }
+
+    /// Whether packets to the container are meant.
+    pub fn has_ingress(self) -> bool {
+        self != Self::Egress
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+            Self::Both => "both",
+        })
+    }
+}
+
+/// What a packet must be to be hit: everything that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Match {
+    /// The other end: destination of what the container sends, source of what it receives.
+    pub peer: Option<Peer>,
+    /// The protocol above IP.
+    pub protocol: Option<Protocol>,
+    /// A port at either end of a TCP or UDP packet. Without `protocol`, both have ports.
+    pub port: Option<PortRange>,
+}
+
+/// The other end of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// The present addresses, IPv4 and IPv6, of the containers that the selector picks.
+    Containers(Selector),
+    /// Networks, without host bits and not empty; an address is a network of its full length.
+    Networks(Vec<IpNet>),
+}
+
+/// The protocol above IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP, number 6.
+    Tcp,
+    /// UDP, number 17.
+    Udp,
+    /// ICMP on IPv4 (number 1) and ICMPv6 on IPv6 (number 58).
+    Icmp,
+    /// This number, on IPv4 and IPv6; never 6 or 17.
+    Other(u8),
+}
+
+impl Protocol {
+    /// The protocol of this number in the IP header. 1 and 58 are taken as they are: one of the
+    /// two ICMPs only.
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Whether packets of this protocol have ports that can be matched.
+    pub fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Udp => f.write_str("udp"),
+            Self::Icmp => f.write_str("icmp"),
+            Self::Other(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// Ports from `first` to `last`, both included; 1 <= first <= last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port.
+    pub last: u16,
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first, self.last) {
+            (first, last) if first == last => write!(f, "{first}"),
+            (first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// What happens to the packets of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// The share of packets that is lost, each decided on its own.
+    pub loss: Option<Rate>,
+    /// Whether every packet is lost.
+    pub partition: bool,
+}
+
+impl Faults {
+    /// Whether nothing happens to any packet.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -1,0 +1,291 @@
+//! What should be against what is -> actions. The same code serves start-up, a Docker event, an
+//! edited policy and recovery.
+//!
+//! Pure but for [`Reconciler::apply`], which hands the actions to a [`Datapath`] and remembers which
+//! of them succeeded. What failed still differs, so it is an action of the next time as well.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use entropy_common::rule::{HookKey, Rule};
+use ipnet::IpNet;
+use tracing::{debug, info, warn};
+
+use crate::{
+    datapath::{Datapath, Error, Interface, NamedRule},
+    plan::{Injection, Plan, Unsupported},
+};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Add networks to a peer group.
+    AddPeers {
+        /// Number of the group.
+        group: u32,
+        /// What the policy calls it.
+        description: String,
+        /// What to add.
+        networks: BTreeSet<IpNet>,
+    },
+    /// Replace the rules of a hook.
+    PutRules {
+        /// The hook.
+        hook: HookKey,
+        /// Its rules from now on.
+        rules: Vec<NamedRule>,
+    },
+    /// Attach the programs to an interface.
+    Attach(Interface),
+    /// Take all rules off a hook.
+    ClearRules(HookKey),
+    /// Detach the programs from an interface.
+    Detach(u32),
+    /// Remove networks from a peer group.
+    RemovePeers {
+        /// Number of the group.
+        group: u32,
+        /// What to remove.
+        networks: BTreeSet<IpNet>,
+        /// Whether the group itself ends.
+        ends: bool,
+    },
+}
+
+/// What is in the kernel, as far as the daemon put it there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State {
+    peers: BTreeMap<u32, BTreeSet<IpNet>>,
+    hooks: BTreeMap<HookKey, Vec<NamedRule>>,
+    interfaces: BTreeMap<u32, Interface>,
+}
+
+/// Numbers of rules and peer groups. A number is never given to another rule, so a reader of the
+/// counters cannot take one for the other.
+#[derive(Debug, Default)]
+struct Numbers {
+    rules: HashMap<(HookKey, Injection), u32>,
+    groups: HashMap<String, u32>,
+    last_rule: u32,
+    last_group: u32,
+}
+
+impl Numbers {
+    fn rule(&mut self, hook: HookKey, injection: &Injection) -> u32 {
+        *self.rules.entry((hook, injection.clone())).or_insert_with(|| {
+            self.last_rule += 1;
+            self.last_rule
+        })
+    }
+
+    fn group(&mut self, peer: &str) -> u32 {
+        *self.groups.entry(peer.to_owned()).or_insert_with(|| {
+            self.last_group += 1;
+            self.last_group
+        })
+    }
+
+    /// Forgets what is in no plan any more, so that the memory does not grow with the churn.
+    fn forget(&mut self, plan: &Plan) {
+        self.rules.retain(|(hook, injection), _| {
+            plan.hooks.get(hook).is_some_and(|injections| injections.contains(injection))
+        });
+        self.groups.retain(|peer, _| plan.peers.contains_key(peer));
+    }
+}
+
+/// What came of a round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many actions succeeded.
+    pub done: usize,
+    /// Actions that failed and are worth another try.
+    pub failed: usize,
+    /// Injections that will not work until something else changes.
+    pub unsupported: BTreeSet<Unsupported>,
+}
+
+/// Keeps the kernel as the plan says.
+#[derive(Debug, Default)]
+pub struct Reconciler {
+    is: State,
+    numbers: Numbers,
+}
+
+impl Reconciler {
+    /// The changes that lead from what is to the plan, in an order in which every moment between
+    /// two of them is harmless: no rule before its peers, no program before its rules, and the
+    /// other way round at the end.
+    fn actions(&mut self, plan: &Plan) -> Vec<Action> {
+        let should = self.should(plan);
+        let mut actions = Vec::new();
+        for (peer, networks) in &plan.peers {
+            let group = self.numbers.group(peer);
+            let missing = without(networks, self.is.peers.get(&group));
+            if !missing.is_empty() || !self.is.peers.contains_key(&group) {
+                let description = peer.clone();
+                actions.push(Action::AddPeers { group, description, networks: missing });
+            }
+        }
+        for (hook, rules) in &should.hooks {
+            if self.is.hooks.get(hook) != Some(rules) {
+                actions.push(Action::PutRules { hook: *hook, rules: rules.clone() });
+            }
+        }
+        for (index, interface) in &should.interfaces {
+            if !self.is.interfaces.contains_key(index) {
+                actions.push(Action::Attach(interface.clone()));
+            }
+        }
+        let gone = self.is.hooks.keys().filter(|hook| !should.hooks.contains_key(hook));
+        actions.extend(gone.copied().map(Action::ClearRules));
+        let gone = self.is.interfaces.keys().filter(|index| !should.interfaces.contains_key(index));
+        actions.extend(gone.copied().map(Action::Detach));
+        for (group, networks) in &self.is.peers {
+            let superfluous = without(networks, should.peers.get(group));
+            let ends = !should.peers.contains_key(group);
+            if !superfluous.is_empty() || ends {
+                actions.push(Action::RemovePeers { group: *group, networks: superfluous, ends });
+            }
+        }
+        actions
+    }
+
+    fn should(&mut self, plan: &Plan) -> State {
+        self.numbers.forget(plan);
+        let numbers = &mut self.numbers;
+        let peers = plan
+            .peers
+            .iter()
+            .map(|(peer, networks)| (numbers.group(peer), networks.clone()))
+            .collect();
+        let hooks = plan
+            .hooks
+            .iter()
+            .map(|(hook, injections)| {
+                let rules =
+                    injections.iter().map(|injection| rule(numbers, *hook, injection)).collect();
+                (*hook, rules)
+            })
+            .collect();
+        State { peers, hooks, interfaces: plan.interfaces.clone() }
+    }
+
+    /// Makes the kernel what the plan says, as far as it goes. `between` is called between two
+    /// actions: an attach takes tens of milliseconds, many of them longer than a lease.
+    pub async fn apply<D: Datapath>(
+        &mut self,
+        plan: &Plan,
+        datapath: &mut D,
+        mut between: impl FnMut(&mut D),
+    ) -> Outcome {
+        let actions = self.actions(plan);
+        let mut outcome =
+            Outcome { unsupported: plan.unsupported.iter().cloned().collect(), ..Outcome::default() };
+        for action in actions {
+            debug!(?action, "reconcile");
+            match execute(&action, datapath).await {
+                Ok(()) => {
+                    self.note(action);
+                    outcome.done += 1;
+                }
+                // The link's removal leads to another round, whose plan does not have it any more.
+                Err(Error::Gone(interface)) => info!("{interface} vanished, nothing to do there"),
+                Err(Error::Unsupported(reason)) => {
+                    outcome.unsupported.extend(affected(plan, &action, &reason));
+                }
+                Err(Error::Other(error)) => {
+                    warn!("will be tried again: {error:#}");
+                    outcome.failed += 1;
+                }
+            }
+            between(datapath);
+        }
+        outcome
+    }
+
+    fn note(&mut self, action: Action) {
+        match action {
+            Action::AddPeers { group, networks, .. } => {
+                self.is.peers.entry(group).or_default().extend(networks);
+            }
+            Action::PutRules { hook, rules } => {
+                self.is.hooks.insert(hook, rules);
+            }
+            Action::Attach(interface) => {
+                self.is.interfaces.insert(interface.index, interface);
+            }
+            Action::ClearRules(hook) => {
+                self.is.hooks.remove(&hook);
+            }
+            Action::Detach(index) => {
+                self.is.interfaces.remove(&index);
+            }
+            Action::RemovePeers { group, ends: true, .. } => {
+                self.is.peers.remove(&group);
+            }
+            Action::RemovePeers { group, networks, ends: false } => {
+                if let Some(peers) = self.is.peers.get_mut(&group) {
+                    peers.retain(|network| !networks.contains(network));
+                }
+            }
+        }
+    }
+}
+
+fn without(networks: &BTreeSet<IpNet>, those: Option<&BTreeSet<IpNet>>) -> BTreeSet<IpNet> {
+    those.map_or_else(|| networks.clone(), |those| networks - those)
+}
+
+fn rule(numbers: &mut Numbers, hook: HookKey, injection: &Injection) -> NamedRule {
+    let mut matcher = injection.matcher;
+    matcher.peer_group = injection.peer.as_ref().map_or(0, |peer| numbers.group(peer));
+    NamedRule {
+        rule: Rule {
+            id: numbers.rule(hook, injection),
+            seed: injection.seed,
+            matcher,
+            loss: injection.loss,
+            partition: injection.partition,
+            ..Rule::NONE
+        },
+        policy: injection.policy.clone(),
+        container: injection.container.clone(),
+    }
+}
+
+async fn execute<D: Datapath>(action: &Action, datapath: &mut D) -> Result<(), Error> {
+    match action {
+        Action::AddPeers { group, description, networks } => {
+            datapath.add_peers(*group, description, networks)
+        }
+        Action::PutRules { hook, rules } => datapath.put_rules(*hook, rules),
+        Action::Attach(interface) => datapath.attach(interface).await,
+        Action::ClearRules(hook) => datapath.clear_rules(*hook),
+        Action::Detach(index) => datapath.detach(*index).await,
+        Action::RemovePeers { group, networks, ends } => {
+            datapath.remove_peers(*group, networks, *ends)
+        }
+    }
+}
+
+/// The injections that an action was for.
+fn affected(plan: &Plan, action: &Action, reason: &str) -> Vec<Unsupported> {
+    let index = match action {
+        Action::Attach(interface) => interface.index,
+        Action::PutRules { hook, .. } => hook.ifindex,
+        _ => return Vec::new(),
+    };
+    plan.hooks
+        .iter()
+        .filter(|(hook, _)| hook.ifindex == index)
+        .flat_map(|(_, injections)| injections)
+        .map(|injection| Unsupported {
+            policy: injection.policy.clone(),
+            container: injection.container.clone(),
+            reason: reason.to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
