@@ -1,4 +1,5 @@
 //! Puts the eBPF object into the daemon, if it was built: see `cargo xtask build`.
+#![allow(clippy::unwrap_used, reason = "a build script reports by panicking")]
 
 use std::{env, fs, path::Path};
 

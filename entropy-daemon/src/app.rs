@@ -1,7 +1,6 @@
 //! Wires the rooms together: start-up order, main loop, shutdown.
 
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -18,9 +17,10 @@ use crate::{
     datapath::{Datapath, Kernel, Options},
     docker::{Endpoint, Timing, Update, Watcher},
     netlink::{LinkMonitor, Netlink},
-    plan::{self, Plan, Unsupported},
+    plan::{self, Plan},
     policies::Policies,
     reconcile::{Outcome, Reconciler},
+    report::Reporter,
     world::World,
 };
 
@@ -53,8 +53,7 @@ pub async fn run(config: Config) -> Result<()> {
     let mut signals = Signals::new()?;
     let netlink = Netlink::new().context("open netlink")?;
     let links = netlink.monitor().context("follow interfaces")?;
-    let mut kernel =
-        Kernel::start(netlink.clone(), Options { log: config.ebpf_log }).await?;
+    let mut kernel = Kernel::start(netlink.clone(), Options { log: config.ebpf_log }).await?;
     // From here on there is something to undo, whatever happens.
     let (watcher, updates) = Watcher::spawn(config.docker.clone(), Timing::default());
     let result = match Daemon::new(&config, netlink) {
@@ -131,8 +130,7 @@ struct Daemon {
     reconciler: Reconciler,
     lease: LeaseKeeper,
     seed: u64,
-    injections: BTreeSet<(String, String, String)>,
-    unsupported: BTreeSet<Unsupported>,
+    reporter: Reporter,
     retry: Option<Duration>,
 }
 
@@ -145,8 +143,7 @@ impl Daemon {
             reconciler: Reconciler::default(),
             lease: LeaseKeeper { length: config.lease, renewed: None },
             seed: getrandom::u64().context("draw a seed for policies without one")?,
-            injections: BTreeSet::new(),
-            unsupported: BTreeSet::new(),
+            reporter: Reporter::default(),
             retry: None,
         })
     }
@@ -182,6 +179,7 @@ impl Daemon {
                 }
                 _ = purge.tick() => {
                     kernel.purge();
+                    self.reporter.tick(Instant::now());
                     continue;
                 }
                 () = sleep_until(retry_at), if self.retry.is_some() => {}
@@ -215,10 +213,8 @@ impl Daemon {
         let plan = plan::plan(self.policies.current(), &targets, self.seed);
         let lease = &mut self.lease;
         lease.renew_if_due(kernel);
-        let outcome = self
-            .reconciler
-            .apply(&plan, kernel, |kernel| lease.renew_if_due(kernel))
-            .await;
+        let outcome =
+            self.reconciler.apply(&plan, kernel, |kernel| lease.renew_if_due(kernel)).await;
         self.report(&plan, outcome);
     }
 
@@ -233,26 +229,9 @@ impl Daemon {
         } else {
             self.retry = None;
         }
-        let injections = injections(plan);
-        for (policy, container, interface) in injections.difference(&self.injections) {
-            info!("policy {policy} is on container {container} ({interface})");
-        }
-        for (policy, container, interface) in self.injections.difference(&injections) {
-            info!("policy {policy} is off container {container} ({interface})");
-        }
-        self.injections = injections;
-        for Unsupported { policy, container, reason } in
-            outcome.unsupported.difference(&self.unsupported)
-        {
-            warn!("policy {policy} on container {container}: unsupported: {reason}");
-        }
-        self.unsupported = outcome.unsupported;
-        for (policy, hits) in self.policies.announce(&plan.hits) {
-            match hits {
-                0 => warn!("policy {policy} matches no container at the moment"),
-                hits => info!("policy {policy} matches {hits} containers"),
-            }
-        }
+        let reconciler = &self.reconciler;
+        let in_force = |hook| reconciler.is_in_force(hook);
+        self.reporter.round(plan, in_force, outcome.unsupported, Instant::now());
     }
 }
 
@@ -260,18 +239,4 @@ fn ticker(period: Duration) -> Interval {
     let mut ticker = interval(period);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticker
-}
-
-/// Policy, container and interface of everything in the plan.
-fn injections(plan: &Plan) -> BTreeSet<(String, String, String)> {
-    plan.hooks
-        .iter()
-        .flat_map(|(hook, injections)| {
-            let interface = plan.interfaces.get(&hook.ifindex);
-            let interface = interface.map_or_else(String::new, |interface| interface.name.clone());
-            injections.iter().map(move |injection| {
-                (injection.policy.clone(), injection.container.clone(), interface.clone())
-            })
-        })
-        .collect()
 }

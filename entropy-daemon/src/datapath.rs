@@ -10,6 +10,8 @@ use ipnet::IpNet;
 
 mod attach;
 pub mod cleanup;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod inspect;
 mod kernel;
 mod log;

@@ -95,3 +95,8 @@ fn network_of_bridge(container: &Container, bridge: &str) -> Option<String> {
         .find(|network| is_its_bridge(&network.network_id, &network.network_name))?;
     Some(network.network_name.clone())
 }
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ mod line;
 mod link;
 mod monitor;
 mod netns;
+mod probe;
 mod qdisc;
 #[cfg(test)]
 pub(crate) mod testing;

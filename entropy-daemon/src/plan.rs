@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::{
     datapath::Interface,
-    docker::Container,
+    docker::{Attachment, Container, NetworkMode},
     endpoints::{Endpoint, Reach},
     policy::{Peer, Policy, Protocol},
 };
@@ -76,9 +76,12 @@ pub struct Unsupported {
 #[must_use]
 pub fn plan(policies: &[Policy], targets: &[Target], seed: u64) -> Plan {
     let mut plan = Plan::default();
+    // Of containers that share a namespace, the one that it belongs to comes first.
+    let (owners, guests): (Vec<_>, Vec<_>) =
+        targets.iter().partition(|target| owner(&target.container).is_none());
     for policy in policies {
         let mut hits = 0;
-        for target in targets {
+        for target in owners.iter().chain(&guests) {
             if policy.target.matches(&target.container.labels) {
                 hits += 1;
                 plan.add(policy, target, seed);
@@ -121,8 +124,14 @@ impl Plan {
                 };
                 if wanted {
                     let hook = HookKey::new(endpoint.interface.index, direction);
-                    let injection = injection(policy, &target.container, endpoint, direction, seed);
-                    self.hooks.entry(hook).or_default().push(injection);
+                    let injections = self.hooks.entry(hook).or_default();
+                    // On it already, for a container in the same namespace: twice would be more
+                    // loss than was asked for.
+                    if injections.last().is_some_and(|last| last.policy == policy.name) {
+                        continue;
+                    }
+                    let container = &target.container;
+                    injections.push(injection(policy, container, endpoint, direction, seed));
                     self.interfaces.insert(endpoint.interface.index, endpoint.interface.clone());
                 }
             }
@@ -228,11 +237,27 @@ fn addresses(peer: &Peer, targets: &[Target]) -> BTreeSet<IpNet> {
         Peer::Containers(selector) => targets
             .iter()
             .filter(|target| selector.matches(&target.container.labels))
-            .flat_map(|target| &target.container.attachments)
+            .flat_map(|target| attachments(&target.container, targets))
             .flat_map(|network| &network.addresses)
             .map(|address| IpNet::from(*address))
             .collect(),
     }
+}
+
+/// The container, by id or name, whose namespace a container is in.
+fn owner(container: &Container) -> Option<&String> {
+    match &container.network_mode {
+        NetworkMode::Container(owner) => Some(owner),
+        _ => None,
+    }
+}
+
+/// The networks that a container is on. Engines tell those of a shared namespace of its owner only.
+fn attachments<'a>(container: &'a Container, targets: &'a [Target]) -> &'a [Attachment] {
+    let Some(owner) = owner(container) else { return &container.attachments };
+    let is_owner = |other: &&Container| other.id == *owner || other.name == *owner;
+    let owner = targets.iter().map(|target| &target.container).find(is_owner);
+    &owner.unwrap_or(container).attachments
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! The policies in force: the last ones that were all good.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use tracing::{error, info, warn};
 
@@ -15,19 +12,12 @@ pub(crate) struct Policies {
     directory: PathBuf,
     watch: Watch,
     current: Vec<Policy>,
-    /// How many containers each policy matched when that was last said.
-    announced: BTreeMap<String, usize>,
 }
 
 impl Policies {
     /// Starts to watch a directory. Nothing is loaded yet.
     pub(crate) fn watch(directory: &Path) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            watch: Watch::arm(directory),
-            current: Vec::new(),
-            announced: BTreeMap::new(),
-        }
+        Self { directory: directory.to_owned(), watch: Watch::arm(directory), current: Vec::new() }
     }
 
     /// The policies in force, in the order of files and lines.
@@ -50,7 +40,7 @@ impl Policies {
                 Vec::new()
             }
             Err(error) => {
-                for line in error.to_string().lines() {
+                for line in format!("{:#}", anyhow::Error::from(error)).lines() {
                     error!("{line}");
                 }
                 let count = self.current.len();
@@ -59,25 +49,12 @@ impl Policies {
             }
         };
         if loaded != self.current {
-            info!("{} policies loaded from {}", loaded.len(), self.directory.display());
-            self.announced.retain(|name, _| loaded.iter().any(|policy| policy.name == *name));
+            let (count, plural) = (loaded.len(), if loaded.len() == 1 { "y" } else { "ies" });
+            info!("{count} polic{plural} loaded from {}", self.directory.display());
             self.current = loaded;
         }
     }
-
-    /// The policies whose number of matching containers became, or ceased to be, zero, and new ones.
-    pub(crate) fn announce<'a>(
-        &mut self,
-        hits: &'a BTreeMap<String, usize>,
-    ) -> Vec<(&'a str, usize)> {
-        let news = hits
-            .iter()
-            .filter(|(name, hits)| {
-                self.announced.get(*name).is_none_or(|before| (*before == 0) != (**hits == 0))
-            })
-            .map(|(name, hits)| (name.as_str(), *hits))
-            .collect();
-        self.announced.clone_from(hits);
-        news
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,8 +179,10 @@ impl Reconciler {
         mut between: impl FnMut(&mut D),
     ) -> Outcome {
         let actions = self.actions(plan);
-        let mut outcome =
-            Outcome { unsupported: plan.unsupported.iter().cloned().collect(), ..Outcome::default() };
+        let mut outcome = Outcome {
+            unsupported: plan.unsupported.iter().cloned().collect(),
+            ..Outcome::default()
+        };
         for action in actions {
             debug!(?action, "reconcile");
             match execute(&action, datapath).await {
@@ -189,7 +191,12 @@ impl Reconciler {
                     outcome.done += 1;
                 }
                 // The link's removal leads to another round, whose plan does not have it any more.
-                Err(Error::Gone(interface)) => info!("{interface} vanished, nothing to do there"),
+                Err(Error::Gone(interface)) => {
+                    info!("{interface} vanished, nothing to do there");
+                    if matches!(action, Action::Detach(_)) {
+                        self.note(action);
+                    }
+                }
                 Err(Error::Unsupported(reason)) => {
                     outcome.unsupported.extend(affected(plan, &action, &reason));
                 }
@@ -201,6 +208,12 @@ impl Reconciler {
             between(datapath);
         }
         outcome
+    }
+
+    /// Whether the rules of a hook are in the kernel and the programs on its interface.
+    #[must_use]
+    pub fn is_in_force(&self, hook: HookKey) -> bool {
+        self.is.hooks.contains_key(&hook) && self.is.interfaces.contains_key(&hook.ifindex)
     }
 
     fn note(&mut self, action: Action) {
@@ -270,14 +283,14 @@ async fn execute<D: Datapath>(action: &Action, datapath: &mut D) -> Result<(), E
 
 /// The injections that an action was for.
 fn affected(plan: &Plan, action: &Action, reason: &str) -> Vec<Unsupported> {
-    let index = match action {
-        Action::Attach(interface) => interface.index,
-        Action::PutRules { hook, .. } => hook.ifindex,
-        _ => return Vec::new(),
+    let is_affected = |hook: &HookKey| match action {
+        Action::Attach(interface) => hook.ifindex == interface.index,
+        Action::PutRules { hook: put, .. } => hook == put,
+        _ => false,
     };
     plan.hooks
         .iter()
-        .filter(|(hook, _)| hook.ifindex == index)
+        .filter(|(hook, _)| is_affected(hook))
         .flat_map(|(_, injections)| injections)
         .map(|injection| Unsupported {
             policy: injection.policy.clone(),

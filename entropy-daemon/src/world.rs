@@ -79,3 +79,6 @@ async fn namespace(container: &Container, netlink: &Netlink) -> Option<NetnsId> 
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub(crate) fn lose(ctx: &TcContext, direction: Direction) -> i32 {
             return unsafe { bpf_redirect(entrance, 0) } as i32;
         }
     }
-    TC_ACT_SHOT as i32
+    TC_ACT_SHOT
 }
 
 /// A packet that came in through no interface was made by this host.

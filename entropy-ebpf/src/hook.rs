@@ -50,12 +50,11 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
 /// The rules of a hook. One look-up where there are none.
 #[inline(always)]
 fn rule_set(key: HookKey) -> Option<&'static RuleSet> {
+    // SAFETY: the value is copied at once, and what it may have become by then is checked below.
+    let hook = unsafe { ENTROPY_HOOKS.get(key) }?;
     // SAFETY: a set is removed a second after the last hook stopped pointing to it, so what is found
     // here is not written to while this program runs (see the daemon's datapath).
-    let set = unsafe {
-        let hook = ENTROPY_HOOKS.get(key)?;
-        ENTROPY_RULES.get(hook.set)
-    };
+    let set = unsafe { ENTROPY_RULES.get(hook.set) };
     // The hook's own value may be recycled between the two look-ups; the set says whose it is.
     let fitting = set.filter(|set| set.hook == key);
     if fitting.is_none() {

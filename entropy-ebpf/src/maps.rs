@@ -1,6 +1,6 @@
 //! Every map, and how the programs count in them.
 
-use core::arch::asm;
+use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -94,49 +94,45 @@ impl Environment for Kernel {
 /// A rule's counters in the map.
 pub(crate) struct KernelTally(*mut RuleState);
 
-/// Adds, atomically over all CPUs, and returns what was there before.
-///
-/// In assembly because rustc gives the BPF target no read-modify-write atomics (`atomic_cas` is
-/// false in its target description), though the instruction set has them from v3 on (Linux 5.12).
-///
-/// # Safety
-/// `counter` must point to an aligned u64 of a map value that stays valid until the program ends.
-#[inline(always)]
-unsafe fn add(counter: *mut u64, amount: u64) -> u64 {
-    let before;
-    // SAFETY: the caller vouches for the pointer; kernel and other CPUs use atomic operations too.
-    unsafe {
-        asm!(
-            "{amount} = atomic_fetch_add((u64 *)({counter} + 0), {amount})",
-            counter = in(reg) counter,
-            amount = inlateout(reg) amount => before,
-            options(nostack, preserves_flags),
-        );
+impl KernelTally {
+    /// Adds to the counter at an offset within the record, atomically over all CPUs, and returns what
+    /// was there before.
+    ///
+    /// In assembly because rustc gives the BPF target no read-modify-write atomics (`atomic_cas` is
+    /// false in its target description), though the instruction set has them from v3 on (Linux 5.12).
+    #[inline(always)]
+    fn add(&self, offset: usize, amount: u64) -> u64 {
+        let counter = self.0.wrapping_byte_add(offset);
+        let before;
+        // SAFETY: the counter lies in a map value, which the kernel frees after the program's end at
+        // the earliest, and everybody changes it with atomic operations.
+        unsafe {
+            asm!(
+                "{amount} = atomic_fetch_add((u64 *)({counter} + 0), {amount})",
+                counter = in(reg) counter,
+                amount = inlateout(reg) amount => before,
+                options(nostack, preserves_flags),
+            );
+        }
+        before
     }
-    before
 }
 
 impl Tally for KernelTally {
     #[inline(always)]
     fn seen(&self) {
-        // SAFETY: the field lies within the map value, which the kernel frees after the program's
-        // end at the earliest.
-        unsafe { add(&raw mut (*self.0).seen, 1) };
+        self.add(offset_of!(RuleState, seen), 1);
     }
 
     #[inline(always)]
     fn matched(&self, bytes: u32) -> u64 {
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*self.0).matched_bytes, u64::from(bytes)) };
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*self.0).matched, 1) }
+        self.add(offset_of!(RuleState, matched_bytes), u64::from(bytes));
+        self.add(offset_of!(RuleState, matched), 1)
     }
 
     #[inline(always)]
     fn lost(&self, bytes: u32) {
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*self.0).lost, 1) };
-        // SAFETY: as above.
-        unsafe { add(&raw mut (*self.0).lost_bytes, u64::from(bytes)) };
+        self.add(offset_of!(RuleState, lost), 1);
+        self.add(offset_of!(RuleState, lost_bytes), u64::from(bytes));
     }
 }

@@ -1,6 +1,6 @@
 //! Putting programs on interfaces: TCX where the kernel takes it, else clsact.
 
-use std::ffi::CString;
+use std::{ffi::CString, os::fd::AsFd as _};
 
 use anyhow::{Context, anyhow};
 use aya::{
@@ -55,6 +55,22 @@ pub(super) struct Attachment {
     holds: Vec<(Place, Hold)>,
 }
 
+impl Attachment {
+    /// Nothing on an interface yet.
+    pub(super) fn none(interface: &Interface) -> Self {
+        Self { interface: interface.clone(), holds: Vec::new() }
+    }
+
+    /// Whether nothing of ours is on the interface.
+    pub(super) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    fn holds(&self, place: Place) -> bool {
+        self.holds.iter().any(|(held, _)| *held == place)
+    }
+}
+
 /// Identity of our filter on a clsact hook.
 pub(super) fn filter_id(program: &str) -> FilterId<'_> {
     FilterId { name: program, priority: names::FILTER_PRIORITY, handle: names::FILTER_HANDLE }
@@ -74,27 +90,26 @@ pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Finds out how programs are attached here, by attaching one. A version would not tell: the option
-/// may be compiled out, and distributions backport.
-pub(super) fn probe(
-    ebpf: &mut Ebpf,
-    exit: &Interface,
-) -> anyhow::Result<(Mode, Option<Attachment>)> {
-    let mut attachment = Attachment { interface: exit.clone(), holds: Vec::new() };
-    let [place] = EXIT;
-    match tcx(ebpf, exit, place) {
-        Ok(link) => {
-            attachment.holds.push((place, Hold::Tcx(link)));
-            Ok((Mode::Tcx, Some(attachment)))
-        }
-        Err(ProgramError::SyscallError(SyscallError { io_error, .. }))
-            if io_error.raw_os_error() == Some(libc::EINVAL) =>
-        {
+/// Finds out how programs are attached here, by attaching the line's exit. A version would not tell:
+/// the option may be compiled out, and distributions backport.
+pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<Mode> {
+    match attach_tcx(ebpf, exit, &EXIT) {
+        Ok(()) => Ok(Mode::Tcx),
+        Err(Error::Other(error)) if is_no_tcx(&error) => {
             info!("this kernel has no TCX, using clsact filters");
-            Ok((Mode::Clsact, None))
+            Ok(Mode::Clsact)
         }
         Err(error) => Err(error).context("attach the line's exit"),
     }
+}
+
+/// `BPF_LINK_CREATE` knows no such attach type: Linux before 6.6, or without `CONFIG_NET_XGRESS`.
+fn is_no_tcx(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<ProgramError>(),
+        Some(ProgramError::SyscallError(SyscallError { io_error, .. }))
+            if io_error.raw_os_error() == Some(libc::EINVAL)
+    )
 }
 
 /// First of the hook's programs, so that no other ends the packet's way before it.
@@ -123,40 +138,39 @@ fn is_still_named(interface: &Interface) -> bool {
     unsafe { libc::if_nametoindex(name.as_ptr()) == interface.index }
 }
 
-/// Attaches programs to an interface; all of them, or none when it fails.
+/// Attaches programs to an interface; all of them, or none when it fails. What could not be undone
+/// then is still in `attachment`.
 pub(super) async fn attach(
     ebpf: &mut Ebpf,
     maps: &mut Maps,
     netlink: &Netlink,
     mode: Mode,
-    interface: &Interface,
+    attachment: &mut Attachment,
     places: &[Place],
-) -> Result<Attachment, Error> {
-    let mut attachment = Attachment { interface: interface.clone(), holds: Vec::new() };
+) -> Result<(), Error> {
     let result = match mode {
-        Mode::Tcx => attach_tcx(ebpf, &mut attachment, places),
-        Mode::Clsact => attach_clsact(ebpf, maps, netlink, &mut attachment, places).await,
+        Mode::Tcx => attach_tcx(ebpf, attachment, places),
+        Mode::Clsact => attach_clsact(ebpf, maps, netlink, attachment, places).await,
     };
-    match result {
-        Ok(()) => Ok(attachment),
-        Err(error) => {
-            // What is attached to an interface that vanished has vanished with it.
-            if let Err(undo) = detach(ebpf, maps, netlink, attachment).await {
-                tracing::warn!("undo a failed attach to {}: {undo:#}", interface.name);
-            }
-            Err(error)
-        }
+    if result.is_err()
+        && let Err(undo) = detach(ebpf, maps, netlink, attachment).await
+    {
+        tracing::warn!("undo a failed attach to {}: {undo:#}", attachment.interface.name);
     }
+    result
 }
 
 fn attach_tcx(ebpf: &mut Ebpf, attachment: &mut Attachment, places: &[Place]) -> Result<(), Error> {
-    let interface = &attachment.interface;
+    let interface = attachment.interface.clone();
     for &place in places {
-        if !is_still_named(interface) {
-            return Err(Error::Gone(interface.name.clone()));
+        if attachment.holds(place) {
+            continue;
         }
-        let link = tcx(ebpf, interface, place).map_err(|error| {
-            if is_still_named(interface) {
+        if !is_still_named(&interface) {
+            return Err(Error::Gone(interface.name));
+        }
+        let link = tcx(ebpf, &interface, place).map_err(|error| {
+            if is_still_named(&interface) {
                 anyhow::Error::new(error)
                     .context(format!("attach {} to {}", place.program, interface.name))
                     .into()
@@ -165,8 +179,8 @@ fn attach_tcx(ebpf: &mut Ebpf, attachment: &mut Attachment, places: &[Place]) ->
             }
         })?;
         attachment.holds.push((place, Hold::Tcx(link)));
-        if !is_still_named(interface) {
-            return Err(Error::Gone(interface.name.clone()));
+        if !is_still_named(&interface) {
+            return Err(Error::Gone(interface.name));
         }
     }
     Ok(())
@@ -182,17 +196,13 @@ async fn attach_clsact(
     let index = attachment.interface.index;
     ensure_clsact(maps, netlink, &attachment.interface).await?;
     for &place in places {
+        if attachment.holds(place) {
+            continue;
+        }
         let fd = program(ebpf, place.program)?.fd().context("program's descriptor")?;
         let fd = fd.try_clone().context("program's descriptor")?;
-        netlink
-            .attach_filter(
-                index,
-                place.hook,
-                std::os::fd::AsFd::as_fd(&fd),
-                filter_id(place.program),
-                AttachMode::Replace,
-            )
-            .await?;
+        let id = filter_id(place.program);
+        netlink.attach_filter(index, place.hook, fd.as_fd(), id, AttachMode::Replace).await?;
         attachment.holds.push((place, Hold::Clsact));
     }
     Ok(())
@@ -223,36 +233,37 @@ async fn ensure_clsact(
     }
 }
 
-/// Takes the programs off again. An interface that is gone is fine.
+/// Takes the programs off again. An interface that is gone is fine. What could not be taken off is
+/// still in `attachment`, for another try.
 pub(super) async fn detach(
     ebpf: &mut Ebpf,
     maps: &mut Maps,
     netlink: &Netlink,
-    attachment: Attachment,
+    attachment: &mut Attachment,
 ) -> Result<(), Error> {
     let index = attachment.interface.index;
-    let mut clsact = false;
     let mut first_error = None;
-    for (place, hold) in attachment.holds {
+    for (place, hold) in std::mem::take(&mut attachment.holds) {
         let result = match hold {
-            Hold::Tcx(link) => program(ebpf, place.program).and_then(|program| {
-                let detached = program.detach(link).context("detach")?;
-                Ok(detached)
-            }),
+            // The link is closed in any case, which detaches; an error tells of nothing left to do.
+            Hold::Tcx(link) => program(ebpf, place.program)
+                .and_then(|program| Ok(program.detach(link).context("detach")?)),
             Hold::Clsact => {
-                clsact = true;
-                remove_filter(netlink, index, place).await
+                let result = remove_filter(netlink, index, place).await;
+                if result.is_err() {
+                    attachment.holds.push((place, Hold::Clsact));
+                }
+                result
             }
         };
         if let Err(error) = result {
             first_error.get_or_insert(error);
         }
     }
-    if clsact || maps.owned.get(&index, 0).is_ok() {
-        let result = release_clsact(maps, netlink, index).await;
-        if let Err(error) = result {
-            first_error.get_or_insert(error);
-        }
+    if first_error.is_none()
+        && let Err(error) = release_clsact(maps, netlink, index).await
+    {
+        first_error = Some(error);
     }
     first_error.map_or(Ok(()), Err)
 }
@@ -270,10 +281,10 @@ pub(super) async fn remove_filter(
 }
 
 async fn release_clsact(maps: &mut Maps, netlink: &Netlink, index: u32) -> Result<(), Error> {
-    let ours = maps.owned.get(&index, 0).is_ok_and(|owned| owned.clsact == 1);
-    if ours {
-        delete_clsact_if_empty(netlink, index).await?;
+    if maps.owned.get(&index, 0).is_err() {
+        return Ok(());
     }
+    delete_clsact_if_empty(netlink, index).await?;
     super::maps::if_there(maps.owned.remove(&index)).context("forget the clsact qdisc")?;
     Ok(())
 }

@@ -16,6 +16,15 @@ use ipnet::IpNet;
 use super::pins;
 use crate::clock;
 
+mod holder;
+mod pinned;
+pub mod trial;
+
+pub use self::{
+    holder::lock_holder,
+    pinned::{PinnedMap, maps},
+};
+
 /// What the pinned maps say.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -158,7 +167,7 @@ fn groups(labels: &Labels) -> Result<Vec<Group>> {
     let map: LpmTrie<MapData, PeerKey, PeerEntry> =
         Map::LpmTrie(required(names::MAP_PEERS)?).try_into()?;
     let mut groups: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
-    for ((kind, number), _) in labels {
+    for (kind, number) in labels.keys() {
         if *kind == Labelled::PeerGroup as u32 {
             groups.insert(*number, Vec::new());
         }

@@ -42,8 +42,8 @@ pub struct Kernel {
     maps: Maps,
     netlink: Netlink,
     mode: Mode,
-    line: (u32, u32),
-    exit: Option<Attachment>,
+    entrance: u32,
+    exit: Attachment,
     attachments: HashMap<u32, Attachment>,
     /// Rule set and rules in force on each hook.
     hooks: HashMap<HookKey, (u32, BTreeSet<u32>)>,
@@ -94,15 +94,11 @@ impl Kernel {
             .ensure_veth_pair(names::LINE_ENTRANCE, names::LINE_EXIT)
             .await
             .context("set up the line")?;
-        let exit_interface = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
-        let (mode, attachment) = attach::probe(&mut ebpf, &exit_interface)?;
-        let attachment = match attachment {
-            Some(attachment) => attachment,
-            None => {
-                attach::attach(&mut ebpf, &mut maps, &netlink, mode, &exit_interface, &attach::EXIT)
-                    .await?
-            }
-        };
+        let exit = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
+        let mut attachment = Attachment::none(&exit);
+        let mode = attach::probe(&mut ebpf, &mut attachment)?;
+        let places = &attach::EXIT;
+        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut attachment, places).await?;
         maps.line.set(0, Line { entrance }, 0).context("write the line's entrance")?;
         let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };
         info!(mode = ?mode, "datapath ready");
@@ -111,8 +107,8 @@ impl Kernel {
             maps,
             netlink,
             mode,
-            line: (entrance, exit),
-            exit: Some(attachment),
+            entrance,
+            exit: attachment,
             attachments: HashMap::new(),
             hooks: HashMap::new(),
             next_set: 1,
@@ -135,14 +131,12 @@ impl Kernel {
                 problems.push(anyhow!(error).context(format!("detach from interface {index}")));
             }
         }
-        if let Some(exit) = self.exit.take()
-            && let Err(error) =
-                attach::detach(&mut self.ebpf, &mut self.maps, &self.netlink, exit).await
-        {
+        let Self { ebpf, maps, netlink, exit, .. } = &mut self;
+        if let Err(error) = attach::detach(ebpf, maps, netlink, exit).await {
             problems.push(anyhow!(error).context("detach from the line"));
         }
         // The exit goes with its peer.
-        match self.netlink.delete_link(self.line.0).await {
+        match self.netlink.delete_link(self.entrance).await {
             Err(error) if !error.is_gone() => {
                 problems.push(anyhow!(error).context("remove the line"));
             }
@@ -189,7 +183,10 @@ impl Kernel {
             self.add_counters(named)?;
         }
         self.maps.rules.insert(number, set, 0).context("write a rule set")?;
-        self.maps.hooks.insert(hook, Hook { set: number }, 0).context("point a hook to its rules")?;
+        self.maps
+            .hooks
+            .insert(hook, Hook { set: number }, 0)
+            .context("point a hook to its rules")?;
         Ok(())
     }
 
@@ -223,20 +220,23 @@ fn load(options: Options) -> Result<Ebpf> {
 
 impl Datapath for Kernel {
     async fn attach(&mut self, interface: &Interface) -> Result<(), Error> {
-        if self.attachments.contains_key(&interface.index) {
-            return Ok(());
-        }
-        let Self { ebpf, maps, netlink, mode, .. } = self;
+        let Self { ebpf, maps, netlink, mode, attachments, .. } = self;
         let attachment =
-            attach::attach(ebpf, maps, netlink, *mode, interface, &attach::VETH).await?;
-        self.attachments.insert(interface.index, attachment);
-        Ok(())
+            attachments.entry(interface.index).or_insert_with(|| Attachment::none(interface));
+        let places = &attach::VETH;
+        let result = attach::attach(ebpf, maps, netlink, *mode, attachment, places).await;
+        if attachment.is_empty() {
+            attachments.remove(&interface.index);
+        }
+        result
     }
 
     async fn detach(&mut self, index: u32) -> Result<(), Error> {
-        let Some(attachment) = self.attachments.remove(&index) else { return Ok(()) };
-        let Self { ebpf, maps, netlink, .. } = self;
-        attach::detach(ebpf, maps, netlink, attachment).await
+        let Self { ebpf, maps, netlink, attachments, .. } = self;
+        let Some(attachment) = attachments.get_mut(&index) else { return Ok(()) };
+        attach::detach(ebpf, maps, netlink, attachment).await?;
+        attachments.remove(&index);
+        Ok(())
     }
 
     fn put_rules(&mut self, hook: HookKey, rules: &[NamedRule]) -> Result<(), Error> {
@@ -276,11 +276,6 @@ impl Datapath for Kernel {
         description: &str,
         networks: &BTreeSet<IpNet>,
     ) -> Result<(), Error> {
-        let key = LabelKey { kind: Labelled::PeerGroup as u32, number: group };
-        self.maps
-            .labels
-            .insert(key, Label::new(description, ""), 0)
-            .context("write a peer group's label")?;
         for network in networks {
             let added = self.maps.peers.insert(&peer_key(group, network), PeerEntry::MEMBER, 0);
             if let Err(error) = added {
@@ -290,6 +285,11 @@ impl Datapath for Kernel {
                 return Err(error.into());
             }
         }
+        let key = LabelKey { kind: Labelled::PeerGroup as u32, number: group };
+        self.maps
+            .labels
+            .insert(key, Label::new(description, ""), 0)
+            .context("write a peer group's label")?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::{
     io,
     os::{
         fd::AsRawFd as _,
-        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::{Path, PathBuf},
 };
@@ -45,7 +45,6 @@ pub fn bpffs_is_mounted() -> bool {
     let mut statistics: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are valid during the call.
     let result = unsafe { libc::statfs(mount.as_ptr(), &raw mut statistics) };
-    #[expect(clippy::unnecessary_cast, reason = "the type of f_type differs between architectures")]
     let magic = statistics.f_type as i64;
     result == 0 && magic & 0xffff_ffff == BPF_FS_MAGIC
 }
@@ -90,6 +89,7 @@ impl Lock {
             .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
             .open(directory)
             .with_context(|| format!("open {}", directory.display()))?;
+        check_owner(&file)?;
         // SAFETY: the descriptor is open during the call.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
             return Ok(Ownership::Mine(Self { _directory: file }));
@@ -100,6 +100,22 @@ impl Lock {
         }
         Err(error).with_context(|| format!("lock {}", directory.display()))
     }
+}
+
+/// bpffs is often writable for all: whoever makes our directory first must not be believed.
+fn check_owner(directory: &File) -> Result<()> {
+    let metadata = directory.metadata().context("look at the pin directory")?;
+    // SAFETY: geteuid has no conditions.
+    let us = unsafe { libc::geteuid() };
+    if metadata.uid() != us || metadata.mode() & 0o077 != 0 {
+        bail!(
+            "{} belongs to user {} with mode {:o}, not to us alone: remove it",
+            top().display(),
+            metadata.uid(),
+            metadata.mode() & 0o7777
+        );
+    }
+    Ok(())
 }
 
 /// Makes the directory of this layout.

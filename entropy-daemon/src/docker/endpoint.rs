@@ -34,11 +34,12 @@ impl Endpoint {
     /// with `DOCKER_TLS_VERIFY`: talking in the clear would not be what was asked for.
     pub fn from_env() -> Result<Self, EndpointError> {
         let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        Self::from_variables(variable("DOCKER_HOST"), variable("DOCKER_TLS_VERIFY"))
+        let (host, tls) = (variable("DOCKER_HOST"), variable("DOCKER_TLS_VERIFY"));
+        Self::from_variables(host.as_deref(), tls.as_deref())
     }
 
-    fn from_variables(host: Option<String>, tls: Option<String>) -> Result<Self, EndpointError> {
-        let endpoint = Self::parse(host.as_deref().unwrap_or(DEFAULT))?;
+    fn from_variables(host: Option<&str>, tls: Option<&str>) -> Result<Self, EndpointError> {
+        let endpoint = Self::parse(host.unwrap_or(DEFAULT))?;
         match tls {
             Some(_) if !endpoint.is_local() => Err(EndpointError::Tls(endpoint.0)),
             _ => Ok(endpoint),
@@ -127,9 +128,7 @@ mod tests {
 
     #[test]
     fn environment_falls_back_to_the_local_socket_and_refuses_tls() {
-        let from = |host: Option<&str>, tls: Option<&str>| {
-            Endpoint::from_variables(host.map(Into::into), tls.map(Into::into))
-        };
+        let from = Endpoint::from_variables;
         assert_eq!(from(None, None).unwrap().as_str(), DEFAULT);
         assert_eq!(from(None, Some("1")).unwrap().as_str(), DEFAULT);
         assert!(from(Some("tcp://h:2376"), None).is_ok());

@@ -35,7 +35,9 @@ pub enum NetnsRef<'a> {
 /// What the kernel calls a namespace, seen from the daemon's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetnsId {
-    /// Its id, the same as in [`super::Link::peer_netns`].
+    /// Its id, the same as in [`super::Link::peer_netns`]. The kernel gives it to another namespace
+    /// once this one is gone (a restarted container gets the same id as before, at once), so compare
+    /// it only with links listed about the same time.
     Id(i32),
     /// No id yet: nothing here has its other end there. The kernel gives an id when such an
     /// interface is reported, so list the links and ask again.

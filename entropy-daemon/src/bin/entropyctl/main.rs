@@ -1,2 +1,57 @@
-//! The command line.
-fn main() {}
+//! `entropyctl`: parse and dispatch.
+
+mod args;
+mod cleanup;
+mod doctor;
+mod map;
+mod output;
+mod validate;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use self::args::{Arguments, MapCommand, Verb};
+
+/// Exit code for a failure of the operation.
+const FAILURE: u8 = 1;
+/// Exit code for a wrong command line (`EX_USAGE`, sysexits.h).
+const USAGE: u8 = 64;
+/// Exit code for wrong policies (`EX_DATAERR`, sysexits.h).
+const DATA: u8 = 65;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            // There is nobody left to tell when standard error is closed.
+            drop(error.print());
+            return code.into();
+        }
+    };
+    run(arguments).unwrap_or_else(|error| {
+        output::complain(&error);
+        FAILURE.into()
+    })
+}
+
+fn run(Arguments { output: format, verb }: Arguments) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let result = runtime.block_on(async {
+        match verb {
+            Verb::Validate(arguments) => validate::run(&arguments, format),
+            Verb::Map(MapCommand::List) => map::list::run(format),
+            Verb::Map(MapCommand::Dump(arguments)) => map::dump::run(&arguments, format).await,
+            Verb::Doctor(arguments) => doctor::run(arguments, format).await,
+            Verb::Cleanup => cleanup::run(format).await,
+        }
+    });
+    // Whatever still hangs in a file system or the kernel is not waited for.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  fine
+   1  the operation failed, or `doctor` found something missing that entropyd needs
+  64  wrong usage
+  65  wrong policies (`validate`)";
+
+/// Looks at and mends what entropyd works with.
+///
+/// None of the commands needs a running daemon.
+#[derive(Debug, Parser)]
+#[command(name = "entropyctl", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Tables for people, JSON for programs.
+    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned text.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Check policy files without touching anything.
+    ///
+    /// Files that are named together are checked together, so that a policy name that two of them
+    /// use is found. A directory is checked on its own, as entropyd loads it: every *.toml in it
+    /// that is not hidden.
+    #[command(after_help = EXIT_CODES)]
+    Validate(Validate),
+    /// Show the pinned maps, with the daemon alive or dead.
+    #[command(subcommand)]
+    Map(MapCommand),
+    /// Check what this host has of what Entropy needs, and say how to mend the rest.
+    ///
+    /// Changes nothing. What has to be tried is tried in a network namespace of its own.
+    #[command(after_help = EXIT_CODES)]
+    Doctor(Doctor),
+    /// Remove what a killed daemon left: filters, qdiscs, the line, pinned maps.
+    ///
+    /// Refuses while a daemon runs. What others have put on the same interfaces is not touched.
+    #[command(after_help = EXIT_CODES)]
+    Cleanup,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// Policy files, or directories of them.
+    #[arg(required = true, value_name = "FILE", value_parser = named_path)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MapCommand {
+    /// List the maps: type, entries, sizes, what they hold.
+    #[command(after_help = EXIT_CODES)]
+    List,
+    /// Show what is in the maps.
+    #[command(after_help = EXIT_CODES)]
+    Dump(Dump),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dump {
+    /// What to show, by a short name or the map's own; all but `counters` when left out.
+    #[arg(value_enum, value_name = "MAP", ignore_case = true)]
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A part of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Until when the kernel may inject.
+    #[value(alias = "ENTROPY_LEASE")]
+    Lease,
+    /// The device that marked packets wait in.
+    #[value(alias = "ENTROPY_LINE")]
+    Line,
+    /// Which hooks have rules.
+    #[value(aliases = ["endpoints", "ENTROPY_HOOKS"])]
+    Hooks,
+    /// The rules with their packet counters.
+    #[value(aliases = ["ENTROPY_RULES", "ENTROPY_LABELS"])]
+    Rules,
+    /// All counters of the rules, bytes included.
+    #[value(alias = "ENTROPY_STATE")]
+    Counters,
+    /// The addresses behind peer selectors and lists.
+    #[value(alias = "ENTROPY_PEERS")]
+    Peers,
+    /// What happened to packets regardless of a rule.
+    #[value(alias = "ENTROPY_EVENTS")]
+    Events,
+    /// Interfaces whose clsact qdisc is the daemon's.
+    #[value(aliases = ["clsact", "owned", "ENTROPY_OWNED"])]
+    Clsacts,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Directory of the policy files (*.toml).
+    #[arg(long, value_name = "DIR", default_value = "/etc/entropy/policies")]
+    pub(crate) policies: PathBuf,
+
+    /// Container engine: unix://PATH, tcp://HOST:PORT or http://HOST:PORT [default: $DOCKER_HOST,
+    /// else the local Docker socket].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) docker: Option<String>,
+}
+
+fn named_path(text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        "" => Err("the name is empty"),
+        "-" => Err("standard input is not read; for a file of that name write ./-"),
+        path => Ok(path.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use entropy_common::names;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_map_can_be_dumped_by_its_own_name() {
+        for map in names::MAPS {
+            assert!(Part::from_str(map, true).is_ok(), "{map}");
+            assert!(Part::from_str(&map.to_lowercase(), true).is_ok(), "{map}");
+        }
+    }
+
+    #[test]
+    fn standard_input_is_refused() {
+        assert!(Arguments::try_parse_from(["entropyctl", "validate", "-"]).is_err());
+        assert!(Arguments::try_parse_from(["entropyctl", "validate", "./-"]).is_ok());
+    }
+}

@@ -1,0 +1,286 @@
+//! The JSON of `map dump`, which its tables are made from too.
+
+use std::collections::BTreeMap;
+
+use entropy_common::rule::{ANY_ICMP, ANY_PROTOCOL, Match};
+use entropy_daemon::datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot};
+use serde::Serialize;
+
+use crate::{args::Part, output::text};
+
+/// What `map dump --output json` writes. `{}` when nothing is pinned; a part that was not asked for
+/// is left out.
+///
+/// Sizes are in bytes, times in nanoseconds, shares in percent, as the fields' names say. Directions
+/// are as the container sees them. Names of containers and policies are as they were given to the
+/// daemon, cut at 128 and 64 bytes, and not escaped.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Document {
+    /// The daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) daemon: Option<Daemon>,
+    /// Until when the kernel may inject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) lease: Option<Lease>,
+    /// The device that marked packets wait in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) line: Option<Line>,
+    /// The hooks with their rules and counters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hooks: Option<Vec<Hook>>,
+    /// The peer groups that rules name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) peer_groups: Option<Vec<PeerGroup>>,
+    /// Packets that each event happened to, by the event's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) events: Option<BTreeMap<&'static str, u64>>,
+    /// Interfaces whose clsact qdisc is the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) clsacts: Option<Vec<Interface>>,
+}
+
+/// The daemon that the maps belong to.
+#[derive(Debug, Serialize)]
+pub(super) struct Daemon {
+    /// Whether one runs.
+    pub(super) running: bool,
+    /// Its process id; null if none runs.
+    pub(super) pid: Option<u32>,
+}
+
+/// Until when the kernel may inject.
+#[derive(Debug, Serialize)]
+pub(super) struct Lease {
+    /// Whether it may now.
+    pub(super) held: bool,
+    /// How much longer it may; 0 when it may not.
+    pub(super) left_ns: u64,
+}
+
+/// The device that marked packets wait in.
+#[derive(Debug, Serialize)]
+pub(super) struct Line {
+    /// Where packets enter it; null while there is none.
+    pub(super) entrance: Option<Interface>,
+}
+
+/// An interface of this host.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Interface {
+    /// Its index.
+    pub(super) index: u32,
+    /// Its name; null if it is gone.
+    pub(super) name: Option<String>,
+}
+
+/// One direction of one interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Hook {
+    /// The host's end of the container's veth pair.
+    pub(super) interface: Interface,
+    /// `egress` or `ingress`.
+    pub(super) direction: &'static str,
+    /// Its rules, in the order of their policies.
+    pub(super) rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Debug, Serialize)]
+pub(super) struct Rule {
+    /// Its number.
+    pub(super) number: u32,
+    /// Name of the policy that it comes from; empty if it is not known.
+    pub(super) policy: String,
+    /// Name of the container that it is for; empty if it is not known.
+    pub(super) container: String,
+    /// Which packets; all conditions must hold.
+    pub(super) r#match: Condition,
+    /// Loss; null without.
+    pub(super) loss: Option<Loss>,
+    /// Whether everything that matches is cut off.
+    pub(super) partition: bool,
+    /// Seed of its decisions as a decimal string, as JavaScript's numbers are too short for it.
+    pub(super) seed: String,
+    /// Time until it is in force; 0 once it is.
+    pub(super) starts_in_ns: u64,
+    /// Time until it ends; 0 once it has, null if it does not.
+    pub(super) ends_in_ns: Option<u64>,
+    /// What it has counted.
+    pub(super) counters: Counters,
+}
+
+/// Which packets a rule is for; null stands for any.
+#[derive(Debug, Serialize)]
+pub(super) struct Condition {
+    /// Number of the peer group that the other end must be in.
+    pub(super) peer_group: Option<u32>,
+    /// What the policy calls that group.
+    pub(super) peer: Option<String>,
+    /// `tcp`, `udp`, `icmp` or a decimal IP protocol number.
+    pub(super) protocol: Option<String>,
+    /// First port of a range that one of the two ends must lie in.
+    pub(super) port_first: Option<u16>,
+    /// Last port of that range.
+    pub(super) port_last: Option<u16>,
+}
+
+/// Loss.
+#[derive(Debug, Serialize)]
+pub(super) struct Loss {
+    /// Share of the matched packets that is to be lost.
+    pub(super) percent: f64,
+    /// The same, exactly: parts of 4294967296 (2^32).
+    pub(super) parts: u64,
+}
+
+/// What a rule has counted since it was made.
+#[derive(Debug, Serialize)]
+pub(super) struct Counters {
+    /// Packets that passed the hook while the rule was in force.
+    pub(super) seen_packets: u64,
+    /// Packets that it matched.
+    pub(super) matched_packets: u64,
+    /// Their bytes, Ethernet header included.
+    pub(super) matched_bytes: u64,
+    /// Packets that it lost.
+    pub(super) lost_packets: u64,
+    /// Their bytes, Ethernet header included.
+    pub(super) lost_bytes: u64,
+    /// Lost of matched packets; null before the first match.
+    pub(super) realised_loss_percent: Option<f64>,
+}
+
+/// One peer group.
+#[derive(Debug, Serialize)]
+pub(super) struct PeerGroup {
+    /// Its number.
+    pub(super) number: u32,
+    /// What the policy calls it; empty if it is not known.
+    pub(super) peer: String,
+    /// Its addresses and networks now, in CIDR notation.
+    pub(super) networks: Vec<String>,
+}
+
+/// What the numbers of a snapshot mean.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Names of this host's interfaces, by index.
+    pub(super) interfaces: BTreeMap<u32, String>,
+    /// Process id of the daemon that runs.
+    pub(super) daemon: Option<u32>,
+    /// Nanoseconds of the clock that rules are timed by.
+    pub(super) now_ns: u64,
+}
+
+impl Document {
+    /// Everything of a snapshot.
+    pub(super) fn new(snapshot: &Snapshot, context: &Context) -> Self {
+        let groups: BTreeMap<u32, &str> =
+            snapshot.groups.iter().map(|g| (g.number, g.description.as_str())).collect();
+        let left_ns = snapshot.lease_left_ns;
+        let entrance = snapshot.line.map(|index| context.interface(index));
+        let clsacts = snapshot.clsacts.iter().map(|&index| context.interface(index));
+        let hooks = snapshot.hooks.iter().map(|hook| Hook::new(hook, &groups, context));
+        Self {
+            daemon: Some(Daemon { running: context.daemon.is_some(), pid: context.daemon }),
+            lease: Some(Lease { held: left_ns > 0, left_ns }),
+            line: Some(Line { entrance }),
+            hooks: Some(hooks.collect()),
+            peer_groups: Some(snapshot.groups.iter().map(PeerGroup::from).collect()),
+            events: Some(snapshot.events.iter().map(|(e, count)| (e.name(), *count)).collect()),
+            clsacts: Some(clsacts.collect()),
+        }
+    }
+
+    /// Only the parts asked for; all when none is named.
+    pub(super) fn only(self, parts: &[Part]) -> Self {
+        if parts.is_empty() {
+            return self;
+        }
+        let wanted = |any: &[Part]| any.iter().any(|part| parts.contains(part));
+        Self {
+            daemon: self.daemon,
+            lease: self.lease.filter(|_| wanted(&[Part::Lease])),
+            line: self.line.filter(|_| wanted(&[Part::Line])),
+            hooks: self.hooks.filter(|_| wanted(&[Part::Hooks, Part::Rules, Part::Counters])),
+            peer_groups: self.peer_groups.filter(|_| wanted(&[Part::Peers])),
+            events: self.events.filter(|_| wanted(&[Part::Events])),
+            clsacts: self.clsacts.filter(|_| wanted(&[Part::Clsacts])),
+        }
+    }
+}
+
+impl Context {
+    fn interface(&self, index: u32) -> Interface {
+        Interface { index, name: self.interfaces.get(&index).cloned() }
+    }
+}
+
+impl Hook {
+    fn new(hook: &HookEntry, groups: &BTreeMap<u32, &str>, context: &Context) -> Self {
+        let rule = |entry| Rule::new(entry, groups, context.now_ns);
+        Self {
+            interface: context.interface(hook.ifindex),
+            direction: hook.direction.name(),
+            rules: hook.rules.iter().map(rule).collect(),
+        }
+    }
+}
+
+impl Rule {
+    fn new(entry: &RuleEntry, groups: &BTreeMap<u32, &str>, now_ns: u64) -> Self {
+        let RuleEntry { rule, state, policy, container } = entry;
+        let parts = rule.loss.rate.parts();
+        let ends = (rule.active_until_ns != u64::MAX).then_some(rule.active_until_ns);
+        let realised = state.lost as f64 / state.matched as f64 * 100.0;
+        Self {
+            number: rule.id,
+            policy: policy.clone(),
+            container: container.clone(),
+            r#match: Condition::new(&rule.matcher, groups),
+            loss: (parts > 0).then(|| Loss { percent: text::percent_of_parts(parts), parts }),
+            partition: rule.partition.hits(),
+            seed: rule.seed.to_string(),
+            starts_in_ns: rule.active_from_ns.saturating_sub(now_ns),
+            ends_in_ns: ends.map(|ends| ends.saturating_sub(now_ns)),
+            counters: Counters {
+                seen_packets: state.seen,
+                matched_packets: state.matched,
+                matched_bytes: state.matched_bytes,
+                lost_packets: state.lost,
+                lost_bytes: state.lost_bytes,
+                realised_loss_percent: (state.matched > 0).then_some(realised),
+            },
+        }
+    }
+}
+
+impl Condition {
+    fn new(matcher: &Match, groups: &BTreeMap<u32, &str>) -> Self {
+        let group = (matcher.peer_group != 0).then_some(matcher.peer_group);
+        let has_ports = matcher.port_last != 0;
+        Self {
+            peer_group: group,
+            peer: group.and_then(|group| groups.get(&group)).map(|&peer| peer.to_owned()),
+            protocol: match matcher.protocol {
+                ANY_PROTOCOL => None,
+                ANY_ICMP => Some("icmp".into()),
+                6 => Some("tcp".into()),
+                17 => Some("udp".into()),
+                number => Some(number.to_string()),
+            },
+            port_first: has_ports.then_some(matcher.port_first),
+            port_last: has_ports.then_some(matcher.port_last),
+        }
+    }
+}
+
+impl From<&Group> for PeerGroup {
+    fn from(group: &Group) -> Self {
+        Self {
+            number: group.number,
+            peer: group.description.clone(),
+            networks: group.networks.iter().map(ToString::to_string).collect(),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `map dump` for people.
+
+use entropy_common::stats::Event;
+
+use super::document::{Condition, Document, Hook, Interface, PeerGroup, Rule};
+use crate::{
+    args::Part,
+    output::{
+        table::{Column, Table},
+        text,
+    },
+};
+
+/// What is shown when nothing is named: all but the counters, most of which stand beside the rules.
+const BY_DEFAULT: [Part; 7] =
+    [Part::Lease, Part::Line, Part::Rules, Part::Hooks, Part::Peers, Part::Events, Part::Clsacts];
+
+/// The parts asked for, each under its heading.
+pub(super) fn render(document: &Document, parts: &[Part]) -> String {
+    let parts = if parts.is_empty() { &BY_DEFAULT } else { parts };
+    let mut summary = String::new();
+    let mut sections = Vec::new();
+    for part in parts {
+        match part {
+            Part::Lease => summary.push_str(&lease(document)),
+            Part::Line => summary.push_str(&line(document)),
+            Part::Rules => sections.push(rules(document)),
+            Part::Hooks => sections.push(hooks(document)),
+            Part::Counters => sections.push(counters(document)),
+            Part::Peers => sections.push(peers(document)),
+            Part::Events => sections.push(events(document)),
+            Part::Clsacts => summary.push_str(&clsacts(document)),
+        }
+    }
+    if !summary.is_empty() {
+        sections.insert(0, format!("{}{summary}", daemon(document)));
+    }
+    sections.join("\n")
+}
+
+/// One line of the summary.
+fn fact(name: &str, said: &str) -> String {
+    format!("{name:7} {said}\n")
+}
+
+fn daemon(document: &Document) -> String {
+    let pid = document.daemon.as_ref().and_then(|daemon| daemon.pid);
+    fact(
+        "daemon",
+        &match pid {
+            Some(pid) => format!("running (pid {pid})"),
+            None => "not running: `entropyctl cleanup`, or its next start, removes all this".into(),
+        },
+    )
+}
+
+fn lease(document: &Document) -> String {
+    let said = match &document.lease {
+        Some(lease) if lease.held => format!("held, {} left", text::seconds(lease.left_ns)),
+        _ => "run out: nothing is injected".into(),
+    };
+    fact("lease", &said)
+}
+
+fn line(document: &Document) -> String {
+    let entrance = document.line.as_ref().and_then(|line| line.entrance.as_ref());
+    fact(
+        "line",
+        &entrance.map_or_else(|| "none".into(), |entrance| format!("enters at {}", name(entrance))),
+    )
+}
+
+fn clsacts(document: &Document) -> String {
+    let names: Vec<String> = document.clsacts.iter().flatten().map(name).collect();
+    let said = if names.is_empty() { "none of ours".into() } else { text::line(&names.join(", ")) };
+    fact("clsact", &said)
+}
+
+fn name(interface: &Interface) -> String {
+    interface.name.clone().unwrap_or_else(|| format!("#{} (gone)", interface.index))
+}
+
+/// The rules with their hooks; a line instead when there are none.
+fn for_each_rule<const N: usize>(
+    document: &Document,
+    mut table: Table<N>,
+    row: impl Fn(&Hook, &Rule) -> [String; N],
+) -> String {
+    let hooks = || document.hooks.iter().flatten();
+    if hooks().all(|hook| hook.rules.is_empty()) {
+        return "no rules: no policy is in force on any container\n".into();
+    }
+    for hook in hooks() {
+        for rule in &hook.rules {
+            let cells = row(hook, rule);
+            table.row(cells.each_ref().map(String::as_str));
+        }
+    }
+    table.render()
+}
+
+fn rules(document: &Document) -> String {
+    let table = Table::new([
+        Column::text("INTERFACE", 21),
+        Column::text("DIRECTION", 9),
+        Column::text("CONTAINER", 30),
+        Column::text("POLICY", 30),
+        Column::text("MATCH", 48),
+        Column::text("FAULT", 32),
+        Column::number("SEEN"),
+        Column::number("MATCHED"),
+        Column::number("LOST"),
+        Column::number("REALISED"),
+        Column::number("SEED"),
+    ]);
+    for_each_rule(document, table, |hook, rule| {
+        let counters = &rule.counters;
+        [
+            name(&hook.interface),
+            hook.direction.into(),
+            or_unknown(&rule.container),
+            or_unknown(&rule.policy),
+            describe_match(&rule.r#match),
+            describe_fault(rule),
+            counters.seen_packets.to_string(),
+            counters.matched_packets.to_string(),
+            counters.lost_packets.to_string(),
+            text::share(counters.lost_packets, counters.matched_packets),
+            rule.seed.clone(),
+        ]
+    })
+}
+
+fn counters(document: &Document) -> String {
+    let table = Table::new([
+        Column::number("RULE"),
+        Column::text("INTERFACE", 21),
+        Column::text("DIRECTION", 9),
+        Column::text("CONTAINER", 30),
+        Column::text("POLICY", 30),
+        Column::number("SEEN"),
+        Column::number("MATCHED"),
+        Column::number("MATCHED BYTES"),
+        Column::number("LOST"),
+        Column::number("LOST BYTES"),
+    ]);
+    for_each_rule(document, table, |hook, rule| {
+        let counters = &rule.counters;
+        [
+            rule.number.to_string(),
+            name(&hook.interface),
+            hook.direction.into(),
+            or_unknown(&rule.container),
+            or_unknown(&rule.policy),
+            counters.seen_packets.to_string(),
+            counters.matched_packets.to_string(),
+            counters.matched_bytes.to_string(),
+            counters.lost_packets.to_string(),
+            counters.lost_bytes.to_string(),
+        ]
+    })
+}
+
+fn hooks(document: &Document) -> String {
+    let hooks: Vec<&Hook> = document.hooks.iter().flatten().collect();
+    if hooks.is_empty() {
+        return "no hooks have rules\n".into();
+    }
+    let mut table = Table::new([
+        Column::text("INTERFACE", 21),
+        Column::number("INDEX"),
+        Column::text("DIRECTION", 9),
+        Column::text("CONTAINER", 30),
+        Column::number("RULES"),
+    ]);
+    for hook in hooks {
+        let container = hook.rules.first().map_or("", |rule| rule.container.as_str());
+        table.row([
+            &name(&hook.interface),
+            &hook.interface.index.to_string(),
+            hook.direction,
+            &or_unknown(container),
+            &hook.rules.len().to_string(),
+        ]);
+    }
+    table.render()
+}
+
+fn peers(document: &Document) -> String {
+    let groups: Vec<&PeerGroup> = document.peer_groups.iter().flatten().collect();
+    if groups.is_empty() {
+        return "no peer groups\n".into();
+    }
+    let mut table = Table::new([
+        Column::number("GROUP"),
+        Column::text("PEER", 48),
+        Column::text("ADDRESS OR NETWORK", 48),
+    ]);
+    for group in groups {
+        let number = group.number.to_string();
+        let peer = or_unknown(&group.peer);
+        if group.networks.is_empty() {
+            table.row([&number, &peer, "(none now)"]);
+        }
+        for network in &group.networks {
+            table.row([&number, &peer, network]);
+        }
+    }
+    table.render()
+}
+
+fn events(document: &Document) -> String {
+    let mut table = Table::new([
+        Column::text("EVENT", 20),
+        Column::number("PACKETS"),
+        Column::text("MEANING", 72),
+    ]);
+    for event in Event::ALL {
+        let count = document.events.as_ref().and_then(|events| events.get(event.name()));
+        let count = count.copied().unwrap_or(0).to_string();
+        table.row([event.name(), &count, meaning(event)]);
+    }
+    table.render()
+}
+
+fn meaning(event: Event) -> &'static str {
+    match event {
+        Event::Packet => "came to a hook that has rules",
+        Event::LeaseExpired => "passed, as the lease had run out",
+        Event::NotIp => "passed, as they are not IP (ARP, for one)",
+        Event::NeighbourDiscovery => "passed, as they are the ARP of IPv6",
+        Event::Malformed => "passed, as their IP header is damaged",
+        Event::Stale => "passed while rules were being replaced",
+        Event::NoState => "met a rule without counters, which is a bug: report it",
+        Event::Sunk => "lost on the way from this host, through the line",
+        Event::Freed => "of those, freed at the line's end",
+    }
+}
+
+fn or_unknown(name: &str) -> String {
+    if name.is_empty() { "(unknown)".into() } else { name.to_owned() }
+}
+
+fn describe_match(condition: &Condition) -> String {
+    let peer = condition.peer_group.map(|group| match &condition.peer {
+        Some(peer) if !peer.is_empty() => format!("peer {peer}"),
+        _ => format!("peer group {group}"),
+    });
+    let protocol = condition.protocol.as_ref().map(|protocol| {
+        let is_number = protocol.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { format!("protocol {protocol}") } else { protocol.clone() }
+    });
+    let port = condition.port_first.zip(condition.port_last).map(|(first, last)| {
+        if first == last { format!("port {first}") } else { format!("port {first}-{last}") }
+    });
+    let parts: Vec<String> = [peer, protocol, port].into_iter().flatten().collect();
+    if parts.is_empty() { "all IP packets".into() } else { parts.join(", ") }
+}
+
+fn describe_fault(rule: &Rule) -> String {
+    let loss = rule.loss.as_ref().map(|loss| format!("loss {}", text::rate(loss.parts)));
+    let partition = rule.partition.then(|| "partition".to_owned());
+    let faults: Vec<String> = loss.into_iter().chain(partition).collect();
+    let faults = if faults.is_empty() { "none".into() } else { faults.join(", ") };
+    match (rule.starts_in_ns, rule.ends_in_ns) {
+        (_, Some(0)) => format!("{faults} (over)"),
+        (0, None) => faults,
+        (0, Some(left)) => format!("{faults} (for {})", text::seconds(left)),
+        (wait, _) => format!("{faults} (in {})", text::seconds(wait)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

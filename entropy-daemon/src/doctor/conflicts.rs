@@ -1,0 +1,116 @@
+//! What others have put where Entropy wants to be.
+
+use std::collections::BTreeSet;
+
+use entropy_common::names;
+
+use super::{Check, Status};
+use crate::netlink::{self, Link, Netlink};
+
+const NAME: &str = "conflicts";
+
+/// Names that one finding lists.
+const LISTED: usize = 5;
+
+pub(super) async fn checks(has_tcx: bool) -> Vec<Check> {
+    match look().await {
+        Ok((links, ingress)) => about(&links, &ingress, has_tcx),
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            vec![Check::new(NAME, Status::Unknown, format!("{error:#}"))]
+        }
+    }
+}
+
+async fn look() -> netlink::Result<(Vec<Link>, BTreeSet<u32>)> {
+    let netlink = Netlink::new()?;
+    Ok((netlink.links().await?, netlink.interfaces_with_qdisc("ingress").await?))
+}
+
+fn about(links: &[Link], ingress: &BTreeSet<u32>, has_tcx: bool) -> Vec<Check> {
+    let checks: Vec<Check> =
+        taken_names(links).into_iter().chain(blocked(links, ingress, has_tcx)).collect();
+    if checks.is_empty() { vec![Check::ok(NAME, "none")] } else { checks }
+}
+
+/// An interface that is called like the line, but is no such.
+fn taken_names(links: &[Link]) -> Option<Check> {
+    let is_veth = |link: &Link| link.kind.as_deref() == Some("veth");
+    let line = [names::LINE_ENTRANCE, names::LINE_EXIT];
+    let taken = links.iter().find(|link| line.contains(&link.name.as_str()) && !is_veth(link))?;
+    let kind = taken.kind.as_deref().unwrap_or("device");
+    let finding = format!("interface {} is somebody else's {kind}", taken.name);
+    let check = Check::new(NAME, Status::Missing, finding).needed();
+    Some(
+        check
+            .disables("everything: entropyd does not start")
+            .mend(format!("ip link set {0} down, then ip link set {0} name OTHER", taken.name)),
+    )
+}
+
+/// An ingress qdisc sits where clsact would.
+fn blocked(links: &[Link], ingress: &BTreeSet<u32>, has_tcx: bool) -> Option<Check> {
+    let blocked: Vec<&str> = links
+        .iter()
+        .filter(|link| link.kind.as_deref() == Some("veth") && ingress.contains(&link.index))
+        .map(|link| link.name.as_str())
+        .collect();
+    let first = blocked.first()?;
+    let more = match blocked.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let listed = blocked[..blocked.len().min(LISTED)].join(", ");
+    let finding = format!("ingress qdisc on {listed}{more}");
+    if has_tcx {
+        return Some(Check::ok(NAME, format!("{finding}, which is no matter with TCX")));
+    }
+    Some(
+        Check::new(NAME, Status::Warning, finding)
+            .disables("policies for the containers behind these interfaces")
+            .mend(format!(
+                "tc qdisc del dev {first} ingress, or put its filters on a clsact qdisc"
+            )),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, kind: &str) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            kind: Some(kind.into()),
+            peer_index: None,
+            peer_netns: None,
+            master: None,
+            up: true,
+            mtu: 1500,
+        }
+    }
+
+    fn only(links: &[Link], ingress: &[u32], has_tcx: bool) -> Check {
+        let mut checks = about(links, &ingress.iter().copied().collect(), has_tcx);
+        assert_eq!(checks.len(), 1, "{checks:?}");
+        checks.remove(0)
+    }
+
+    #[test]
+    fn an_ingress_qdisc_matters_on_a_veth_and_without_tcx_only() {
+        let links = [link(1, "veth1", "veth"), link(2, "eth0", "vlan")];
+        assert_eq!(only(&links, &[2], false).finding, "none");
+        assert_eq!(only(&links, &[1], true).status, Status::Ok);
+        let check = only(&links, &[1, 2], false);
+        assert_eq!((check.status, &*check.finding), (Status::Warning, "ingress qdisc on veth1"));
+        assert!(check.mend.unwrap().contains("tc qdisc del dev veth1 ingress"));
+    }
+
+    #[test]
+    fn a_foreign_interface_with_the_name_of_the_line_keeps_the_daemon_from_starting() {
+        let check = only(&[link(3, "entropy0", "bridge")], &[], true);
+        assert!(!check.is_ready() && check.finding.contains("entropy0"), "{check:?}");
+        assert_eq!(only(&[link(3, "entropy0", "veth")], &[], true).finding, "none");
+    }
+}

@@ -1,0 +1,280 @@
+//! What the kernel can do, found out by doing it on interfaces of our own.
+
+use std::io;
+
+use tokio::sync::oneshot;
+
+use super::{Check, Status, host};
+use crate::{
+    datapath::{
+        Interface,
+        inspect::trial::{self, Trial},
+    },
+    netlink::{self, Netlink},
+};
+
+/// The two ends of the pair that things are tried on.
+const PAIR: [&str; 2] = ["entropyprobe0", "entropyprobe1"];
+
+const AS_ROOT: &str = "run it as root: `sudo entropyctl doctor`";
+const EVERYTHING: &str = "everything: entropyd does not start without it";
+
+/// What was tried, as far as it came.
+#[derive(Debug, Default)]
+struct Findings {
+    programs: Option<anyhow::Result<()>>,
+    pair: Option<Result<(), netlink::Error>>,
+    tcx: Option<anyhow::Result<bool>>,
+    clsact: Option<anyhow::Result<()>>,
+    fq: Option<Result<bool, netlink::Error>>,
+}
+
+/// Tries on a thread of its own, which can have a network namespace of its own: nothing that is
+/// tried there is seen on the host, and it ends with the thread, whatever becomes of this process.
+pub(super) async fn checks() -> Vec<Check> {
+    let (report, findings) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("doctor".into()).spawn(move || {
+        // Without the right to it, the host's namespace must do.
+        if let Err(error) = leave_network() {
+            tracing::debug!("no network namespace of our own: {error}");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let findings = runtime.map(|runtime| runtime.block_on(find()));
+        // Nobody listens any more when it took too long.
+        drop(report.send(findings));
+    });
+    let failed = |error: io::Error| {
+        vec![Check::new("programs", Status::Unknown, format!("not tried: {error}")).needed()]
+    };
+    if let Err(error) = thread {
+        return failed(error);
+    }
+    match findings.await {
+        Ok(Ok(findings)) => findings.into_checks(),
+        Ok(Err(error)) => failed(error),
+        Err(_) => failed(io::Error::other("the trial ended early")),
+    }
+}
+
+/// Moves the calling thread to a new network namespace.
+fn leave_network() -> io::Result<()> {
+    // SAFETY: unshare takes a number and, for network namespaces, changes the calling thread only.
+    match unsafe { libc::unshare(libc::CLONE_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+async fn find() -> Findings {
+    let mut findings = Findings::default();
+    let mut trial = match load() {
+        Some(Ok(trial)) => {
+            findings.programs = Some(Ok(()));
+            Some(trial)
+        }
+        Some(Err(error)) => {
+            findings.programs = Some(Err(error));
+            None
+        }
+        None => None,
+    };
+    let netlink = match Netlink::new() {
+        Ok(netlink) => netlink,
+        Err(error) => {
+            findings.pair = Some(Err(error));
+            return findings;
+        }
+    };
+    let index = match netlink.ensure_veth_pair(PAIR[0], PAIR[1]).await {
+        Ok((index, _)) => index,
+        Err(error) => {
+            findings.pair = Some(Err(error));
+            return findings;
+        }
+    };
+    findings.pair = Some(Ok(()));
+    let interface = Interface { index, name: PAIR[0].to_owned() };
+    findings.tcx = trial.as_mut().map(|trial| trial.has_tcx(&interface));
+    if let Some(trial) = trial {
+        findings.clsact = Some(trial.clsact(&netlink, &interface).await);
+    }
+    findings.fq = Some(netlink.try_root_qdisc(index, "fq").await);
+    if let Err(error) = netlink.delete_link(index).await {
+        findings.pair = Some(Err(error));
+    }
+    findings
+}
+
+/// The programs in the kernel; `None` when this binary has none.
+fn load() -> Option<anyhow::Result<Trial>> {
+    trial::object_bytes().ok()?;
+    Some(Trial::new().and_then(|mut trial| {
+        trial.verify()?;
+        Ok(trial)
+    }))
+}
+
+impl Findings {
+    fn into_checks(self) -> Vec<Check> {
+        let tcx_works = matches!(self.tcx, Some(Ok(true)));
+        let clsact_works = matches!(self.clsact, Some(Ok(())));
+        vec![
+            about_programs(self.programs),
+            about_veth(self.pair),
+            about_tcx(self.tcx, clsact_works),
+            about_clsact(self.clsact, tcx_works),
+            about_fq(self.fq),
+        ]
+    }
+}
+
+/// Whether somewhere in the error's chain the kernel refused for lack of a right.
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let denied = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        if denied {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn not_permitted(name: &'static str) -> Check {
+    Check::new(name, Status::Unknown, "not tried: permission denied").mend(AS_ROOT)
+}
+
+fn not_tried(name: &'static str) -> Check {
+    Check::new(name, Status::Unknown, "not tried, for the reason above")
+}
+
+fn about_programs(result: Option<anyhow::Result<()>>) -> Check {
+    let check = match result {
+        Some(Ok(())) => Check::ok("programs", "accepted by the kernel's verifier"),
+        Some(Err(error)) if is_permission(error.as_ref()) => not_permitted("programs"),
+        Some(Err(error)) => {
+            Check::new("programs", Status::Missing, format!("refused by the kernel: {error:#}"))
+                .disables(EVERYTHING)
+                .mend("use Linux 6.1 or later; on such a one, report this as a bug")
+        }
+        None => not_tried("programs"),
+    };
+    check.needed()
+}
+
+fn about_veth(result: Option<Result<(), netlink::Error>>) -> Check {
+    let check = match result {
+        Some(Ok(())) => Check::ok("veth", "a pair could be made and removed"),
+        Some(Err(error)) if is_permission(&error) => not_permitted("veth"),
+        Some(Err(error)) => {
+            let error = anyhow::Error::new(error);
+            Check::new("veth", Status::Missing, format!("{error:#}"))
+                .disables(EVERYTHING)
+                .mend("modprobe veth (CONFIG_VETH)")
+        }
+        None => not_tried("veth"),
+    };
+    check.needed()
+}
+
+fn about_tcx(result: Option<anyhow::Result<bool>>, clsact_works: bool) -> Check {
+    match result {
+        Some(Ok(true)) => {
+            Check::ok("tcx", "usable: programs leave with the daemon, however it ends")
+        }
+        Some(Ok(false)) if clsact_works => {
+            Check::new("tcx", Status::Missing, "this kernel has none, clsact filters do the work")
+                .disables("only comfort: after kill -9 filters stay until `entropyctl cleanup`")
+                .mend("use Linux 6.6 or later")
+        }
+        Some(Ok(false)) => Check::new("tcx", Status::Missing, "this kernel has none")
+            .needed()
+            .disables("every fault, as clsact is not usable either")
+            .mend("use Linux 6.6 or later, or mend clsact"),
+        Some(Err(error)) if is_permission(error.as_ref()) => not_permitted("tcx"),
+        Some(Err(error)) => Check::new("tcx", Status::Missing, format!("{error:#}"))
+            .needed()
+            .disables(EVERYTHING)
+            .mend("report this as a bug, with this output"),
+        None => not_tried("tcx"),
+    }
+}
+
+fn about_clsact(result: Option<anyhow::Result<()>>, tcx_works: bool) -> Check {
+    match result {
+        Some(Ok(())) if tcx_works => Check::ok("clsact", "usable, but TCX is used"),
+        Some(Ok(())) => Check::ok("clsact", "usable").needed(),
+        Some(Err(error)) if is_permission(error.as_ref()) => not_permitted("clsact"),
+        Some(Err(error)) => {
+            let check = Check::new("clsact", Status::Missing, format!("{error:#}")).mend(
+                "modprobe -a sch_ingress cls_bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)",
+            );
+            match tcx_works {
+                true => check.disables("nothing: TCX is used"),
+                false => check.disables("every fault, as TCX is not usable either").needed(),
+            }
+        }
+        None => not_tried("clsact"),
+    }
+}
+
+fn about_fq(result: Option<Result<bool, netlink::Error>>) -> Check {
+    const DISABLES: &str =
+        "nothing yet: loss and partition do without; delay and rate will need it";
+    match result {
+        Some(Ok(true)) => Check::ok("fq", "usable"),
+        Some(Ok(false)) => Check::new("fq", Status::Missing, "this kernel has no sch_fq")
+            .disables(DISABLES)
+            .mend(format!(
+                "modprobe sch_fq (CONFIG_NET_SCH_FQ); on Ubuntu first `apt-get install \
+                 linux-modules-extra-{}`",
+                host::release()
+            )),
+        Some(Err(error)) if is_permission(&error) => not_permitted("fq"),
+        Some(Err(error)) => {
+            let error = anyhow::Error::new(error);
+            Check::new("fq", Status::Missing, format!("{error:#}")).disables(DISABLES)
+        }
+        None => not_tried("fq"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn denied() -> anyhow::Error {
+        anyhow::Error::new(io::Error::from_raw_os_error(libc::EPERM)).context("load")
+    }
+
+    #[test]
+    fn one_way_to_attach_is_enough() {
+        let findings = |tcx, clsact: bool| Findings {
+            tcx: Some(Ok(tcx)),
+            clsact: Some(if clsact { Ok(()) } else { Err(anyhow!("no such qdisc")) }),
+            programs: Some(Ok(())),
+            pair: Some(Ok(())),
+            fq: Some(Ok(false)),
+        };
+        let is_ready = |findings: Findings| findings.into_checks().iter().all(Check::is_ready);
+        assert!(is_ready(findings(true, true)));
+        assert!(is_ready(findings(true, false)));
+        assert!(is_ready(findings(false, true)));
+        assert!(!is_ready(findings(false, false)));
+    }
+
+    #[test]
+    fn what_may_not_be_tried_is_unknown_and_not_missing() {
+        assert_eq!(about_programs(Some(Err(denied()))).status, Status::Unknown);
+        assert_eq!(about_tcx(Some(Err(denied())), false).status, Status::Unknown);
+        assert_eq!(about_programs(Some(Err(anyhow!("too complex")))).status, Status::Missing);
+        let nothing = Findings::default().into_checks();
+        assert!(nothing.iter().all(|check| check.status == Status::Unknown), "{nothing:?}");
+        assert!(!nothing.iter().all(Check::is_ready));
+    }
+}

@@ -1,0 +1,28 @@
+//! `setup`: brings a Debian or Ubuntu machine to where everything builds and tests. Each part can
+//! be asked for alone, so that every other verb sets up what it needs and no more.
+
+pub(crate) mod apt;
+pub(crate) mod engine;
+pub(crate) mod linker;
+pub(crate) mod toolchain;
+pub(crate) mod vm;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::exec::say;
+
+/// Sets up everything.
+///
+/// # Errors
+/// When a step fails: what failed, the tail of its output, and what to do.
+pub(crate) fn all() -> Result<()> {
+    let start = Instant::now();
+    toolchain::ensure_clippy(&toolchain::ensure()?)?;
+    linker::ensure()?;
+    vm::ensure_all()?;
+    engine::ensure()?;
+    say(&format!("set up ({:.1} s)", start.elapsed().as_secs_f64()));
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! `test`: the unprivileged tests, then the suite on this machine's kernel, then the same suite in
+//! virtual machines. Every skip is said aloud; where `CI` is set an unexplained one is an error.
+
+mod report;
+mod suite;
+mod tally;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use self::suite::Suite;
+pub(crate) use self::suite::lab;
+use self::tally::Tally;
+use crate::{build, exec, place, setup, vm};
+
+/// Which tests to run.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only these stages (comma-separated or repeated)
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Stage>,
+    /// Arguments for the test programs: filters, `--nocapture`, ...
+    #[arg(last = true)]
+    libtest: Vec<String>,
+}
+
+/// A run of tests in one surrounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
+    /// Unit and documentation tests, without privileges
+    Unit,
+    /// The suite on this machine's kernel, as root, with a Docker engine
+    Host,
+    /// The suite in a virtual machine with Linux 6.1
+    #[value(name = "6.1")]
+    V6_1,
+    /// The suite in a virtual machine with Linux 6.12
+    #[value(name = "6.12")]
+    V6_12,
+}
+
+impl Stage {
+    /// All of them, in the order in which they run.
+    const ALL: [Self; 4] = [Self::Unit, Self::Host, Self::V6_1, Self::V6_12];
+
+    /// The stage as users write it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Host => "host",
+            Self::V6_1 => vm::Kernel::V6_1.name(),
+            Self::V6_12 => vm::Kernel::V6_12.name(),
+        }
+    }
+}
+
+/// What came of a stage.
+struct Outcome {
+    stage: Stage,
+    tally: Tally,
+    took: Duration,
+    /// What went wrong besides tests that failed.
+    problem: Option<String>,
+}
+
+/// Runs the stages and returns the exit code.
+///
+/// # Errors
+/// Only when even the summary is impossible; a stage that cannot run is a failure in it.
+pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
+    let chosen = |stage: &Stage| arguments.only.is_empty() || arguments.only.contains(stage);
+    // Built once, when the first stage wants it; what went wrong then is said by each.
+    let mut suite: Option<Result<Suite, String>> = None;
+    let mut outcomes = Vec::new();
+    for stage in Stage::ALL.into_iter().filter(chosen) {
+        exec::say(&format!("tests: {}", stage.name()));
+        let start = Instant::now();
+        let mut tally = Tally::default();
+        let result = if stage == Stage::Unit {
+            unit(&arguments.libtest, &mut tally)
+        } else {
+            let suite =
+                suite.get_or_insert_with(|| prepare().map_err(|error| format!("{error:#}")));
+            match suite {
+                Ok(suite) => suite.run(stage, &arguments.libtest, &mut tally),
+                Err(error) => Err(anyhow::anyhow!("{error}")),
+            }
+        };
+        let problem = report::problem(result, &tally);
+        if let Some(problem) = &problem {
+            exec::say(&format!("tests: {}: {problem}", stage.name()));
+        }
+        outcomes.push(Outcome { stage, tally, took: start.elapsed(), problem });
+    }
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
+    let (lines, code) = report::summary(&outcomes, strict);
+    exec::out("");
+    lines.iter().for_each(|line| exec::out(line));
+    Ok(code)
+}
+
+/// Sets up and builds what the suite needs.
+fn prepare() -> Result<Suite> {
+    setup::engine::ensure()?;
+    build::all(false)?;
+    Suite::build()
+}
+
+/// Runs the default members' tests, documentation included.
+fn unit(libtest: &[String], tally: &mut Tally) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(place::root()).args(["test", "--no-fail-fast", "--"]).args(libtest);
+    watch(&mut cargo, tally)
+}
+
+/// Runs a test program whose output is shown and counted.
+fn watch(command: &mut Command, tally: &mut Tally) -> Result<()> {
+    let shown = exec::display(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start `{shown}`"))?;
+    if let Some(stdout) = child.stdout.take() {
+        let mut reader = BufReader::new(stdout);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes).context("read the tests' output")? > 0 {
+            let line = String::from_utf8_lossy(&bytes);
+            let line = line.trim_end_matches('\n');
+            exec::out(line);
+            tally.line(line);
+            bytes.clear();
+        }
+    }
+    let status = child.wait().with_context(|| format!("wait for `{shown}`"))?;
+    if !status.success() && tally.failed == 0 {
+        bail!("`{shown}` failed ({status})");
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The suite: found by asking cargo, run through `entropy-lab`, which brings the Docker engine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::tally::Tally;
+use super::{Stage, watch};
+use crate::{exec, place, vm};
+
+/// How long the suite may run in a virtual machine, in seconds.
+const VM_LIMIT: u64 = 1200;
+
+/// The built test programs.
+pub(super) struct Suite {
+    lab: PathBuf,
+    /// The integration tests.
+    suite: PathBuf,
+    /// The laboratory's own unit tests.
+    units: Vec<PathBuf>,
+}
+
+impl Suite {
+    /// Builds the laboratory and the suite.
+    pub(super) fn build() -> Result<Self> {
+        exec::say("build the test suite");
+        lab()?;
+        let mut cargo = Command::new("cargo");
+        cargo
+            .current_dir(place::root())
+            .args(["test", "--package", "entropy-tests", "--no-run"])
+            .args(["--message-format", "json-render-diagnostics"])
+            .stderr(std::process::Stdio::inherit());
+        let messages = exec::output(&mut cargo).context("build the test suite")?;
+        let mut programs: Vec<_> = messages.lines().filter_map(program).collect();
+        let place = programs.iter().position(|(name, _)| name == "suite");
+        let place = place.context("package entropy-tests has no integration test named `suite`")?;
+        let (_, suite) = programs.swap_remove(place);
+        let units = programs.into_iter().map(|(_, path)| path).collect();
+        Ok(Self { lab: place::binaries(false).join("entropy-lab"), suite, units })
+    }
+
+    /// Runs the suite in a stage's surroundings.
+    pub(super) fn run(&self, stage: Stage, libtest: &[String], tally: &mut Tally) -> Result<()> {
+        match stage {
+            Stage::Unit | Stage::Host => self.here(libtest, tally),
+            Stage::V6_1 | Stage::V6_12 => {
+                let kernel = vm::Kernel::from_str(stage.name(), false);
+                self.inside(kernel.map_err(anyhow::Error::msg)?, libtest, tally)
+            }
+        }
+    }
+
+    /// Runs the suite and the laboratory's unit tests on this machine.
+    fn here(&self, libtest: &[String], tally: &mut Tally) -> Result<()> {
+        let Some(mut root) = as_root() else {
+            bail!("needs root, and there is no sudo: neither eBPF nor namespaces are tested here");
+        };
+        let skips = place::target().join("test/skips");
+        fs::create_dir_all(place::target().join("test")).context("create target/test")?;
+        fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
+        for program in &self.units {
+            watch(Command::new(program).args(libtest).current_dir(place::root()), tally)?;
+        }
+        root.current_dir(place::root().join("tests")).args(self.command(&skips, None, libtest));
+        let result = watch(&mut root, tally);
+        tally.skips(&fs::read_to_string(&skips).unwrap_or_default());
+        result
+    }
+
+    /// Runs the suite in a virtual machine.
+    fn inside(&self, kernel: vm::Kernel, libtest: &[String], tally: &mut Tally) -> Result<()> {
+        let skips = place::vm_share().join(format!("skips-{}", kernel.name()));
+        fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
+        fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
+        let machine = vm::Machine { timeout: VM_LIMIT, ..vm::Machine::default() };
+        let command = self.command(&skips, Some(kernel), libtest);
+        let result = vm::run(kernel, &machine, &command, |line| {
+            exec::out(line);
+            tally.line(line);
+        });
+        tally.skips(&fs::read_to_string(&skips).unwrap_or_default());
+        let code = result?;
+        if code != 0 && tally.failed == 0 {
+            bail!("the suite ended with exit code {code}");
+        }
+        Ok(())
+    }
+
+    /// The words that run the suite with its environment: `env`, because sudo and virtual machines
+    /// pass on only what is named.
+    fn command(&self, skips: &Path, vm: Option<vm::Kernel>, libtest: &[String]) -> Vec<String> {
+        let mut words = vec!["env".to_owned()];
+        let mut set = |name: &str, value: &str| words.push(format!("{name}={value}"));
+        for (name, path) in [
+            ("ENTROPY_BIN_DIR", place::binaries(false).as_path()),
+            ("ENTROPY_ENGINE_DIR", &place::engine()),
+            ("ENTROPY_SKIPS", skips),
+        ] {
+            set(name, &path.to_string_lossy());
+        }
+        if let Some(kernel) = vm {
+            set("ENTROPY_VM", kernel.name());
+        }
+        for name in ["CI", "DOCKER_HOST", "RUST_BACKTRACE", "RUST_LOG"] {
+            if let Ok(value) = std::env::var(name)
+                && (name != "DOCKER_HOST" || vm.is_none())
+            {
+                set(name, &value);
+            }
+        }
+        words.push(self.lab.to_string_lossy().into_owned());
+        words.extend(["engine", "--"].map(str::to_owned));
+        words.push(self.suite.to_string_lossy().into_owned());
+        words.extend_from_slice(libtest);
+        words
+    }
+}
+
+/// Builds `entropy-lab` and returns its path.
+pub(crate) fn lab() -> Result<PathBuf> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(place::root()).args(["build", "--package", "entropy-tests", "--bins"]);
+    exec::shown(&mut cargo).context("build the laboratory")?;
+    Ok(place::binaries(false).join("entropy-lab"))
+}
+
+/// The name and the path of a test program in one of cargo's messages.
+fn program(message: &str) -> Option<(String, PathBuf)> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let path = message["executable"].as_str()?;
+    let is_test = message["profile"]["test"].as_bool()?;
+    is_test.then(|| Some((message["target"]["name"].as_str()?.to_owned(), path.into()))).flatten()
+}
+
+/// A command that runs the words added to it as root; `None` when that is not possible.
+fn as_root() -> Option<Command> {
+    if exec::is_root() {
+        // `env` is the first word of every command here; this one has to be a program.
+        let mut command = Command::new("env");
+        command.arg("--");
+        return Some(command);
+    }
+    exec::find("sudo").map(Command::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::program;
+
+    #[test]
+    fn only_test_programs_are_taken_from_cargos_messages() {
+        let test = r#"{"target":{"name":"suite"},"profile":{"test":true},"executable":"/t/suite"}"#;
+        assert_eq!(program(test), Some(("suite".to_owned(), "/t/suite".into())));
+        let binary = r#"{"target":{"name":"lab"},"profile":{"test":false},"executable":"/t/lab"}"#;
+        assert_eq!(program(binary), None);
+        assert_eq!(program(r#"{"target":{"name":"x"},"executable":null}"#), None);
+    }
+}
