@@ -1,1 +1,20 @@
 //! The laboratory: namespaces, Docker engines and traffic for the tests.
+
+pub mod clock;
+pub mod cpu;
+pub mod daemon;
+pub mod datagrams;
+pub mod demo;
+pub mod docker;
+pub mod engine;
+pub mod frames;
+pub mod netns;
+pub mod object;
+pub mod random;
+pub mod skip;
+pub mod snapshot;
+pub mod stats;
+pub mod traffic;
+pub mod wait;
+
+mod netlink;

@@ -1,0 +1,259 @@
+//! Network namespaces of our own, and what is in them.
+//!
+//! A namespace is held by nothing but a file descriptor: when the process ends, however it ends, the
+//! kernel takes it down with all devices in it.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io,
+    net::IpAddr,
+    os::fd::AsRawFd as _,
+    path::Path,
+    thread,
+};
+
+use anyhow::{Context as _, Result, bail};
+use netlink_packet_route::link::{InfoKind, LinkAttribute};
+
+use crate::netlink::Netlink;
+
+/// A network namespace.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    name: String,
+}
+
+impl Netns {
+    /// A new namespace with its loopback device up, where nothing speaks unasked: no IPv6 link-local
+    /// addresses, no duplicate address detection, no bridge netfilter. `name` is for messages.
+    ///
+    /// # Errors
+    /// Without the rights of root.
+    pub fn new(name: &str) -> Result<Self> {
+        let made = thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    // SAFETY: unshare takes a number and changes the calling thread only, which
+                    // ends here.
+                    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                        return Err(io::Error::last_os_error());
+                    }
+                    File::open("/proc/thread-self/ns/net")
+                })
+                .join()
+        });
+        let file = joined(made).context("make a network namespace")?;
+        let namespace = Self { file, name: name.into() };
+        namespace.run(quieten)??;
+        namespace.up("lo")?;
+        Ok(namespace)
+    }
+
+    /// The namespace behind a file such as `/proc/PID/ns/net`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self { file, name: path.display().to_string() })
+    }
+
+    /// The namespace that this process is in.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn host() -> Result<Self> {
+        Self::open("/proc/self/ns/net")
+    }
+
+    /// Name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `work` inside, on a thread of its own. Sockets that it opens and processes that it
+    /// starts stay inside. A panic goes on in the caller.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let file = &self.file;
+        let done = thread::scope(|scope| {
+            scope
+                .spawn(move || {
+                    // SAFETY: the descriptor is open during the call, which changes this thread only.
+                    if unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+                        return Err(io::Error::last_os_error());
+                    }
+                    Ok(work())
+                })
+                .join()
+        });
+        joined(done).with_context(|| format!("enter network namespace {}", self.name))
+    }
+
+    fn netlink<T: Send>(&self, work: impl FnOnce(&Netlink) -> Result<T> + Send) -> Result<T> {
+        self.run(|| work(&Netlink::open()?))?.with_context(|| format!("in {}", self.name))
+    }
+
+    /// Makes a veth pair between this namespace and another one, both ends up.
+    ///
+    /// # Errors
+    /// When a name is taken, or the kernel refuses.
+    pub fn veth(&self, name: &str, other: &Self, other_name: &str) -> Result<()> {
+        let fd = other.file.as_raw_fd();
+        self.netlink(|netlink| netlink.add_veth(name, other_name, fd))?;
+        self.up(name)?;
+        other.up(other_name)
+    }
+
+    /// Makes a bridge that forwards at once, up.
+    ///
+    /// # Errors
+    /// When the name is taken, or the kernel refuses.
+    pub fn bridge(&self, name: &str) -> Result<()> {
+        self.netlink(|netlink| netlink.add_kind(name, InfoKind::Bridge))?;
+        self.up(name)
+    }
+
+    /// Makes a device a port of a bridge.
+    ///
+    /// # Errors
+    /// When one of them is not there, or the kernel refuses.
+    pub fn enslave(&self, name: &str, bridge: &str) -> Result<()> {
+        self.change(name, LinkAttribute::Controller(self.index(bridge)?))
+    }
+
+    /// Sets the greatest packet that a device sends, in bytes without the Ethernet header.
+    ///
+    /// # Errors
+    /// When the device is not there, or the kernel refuses.
+    pub fn set_mtu(&self, name: &str, mtu: u32) -> Result<()> {
+        self.change(name, LinkAttribute::Mtu(mtu))
+    }
+
+    fn change(&self, name: &str, change: LinkAttribute) -> Result<()> {
+        let index = self.index(name)?;
+        self.netlink(|netlink| netlink.change_link(index, change))
+    }
+
+    /// Sets a device up.
+    ///
+    /// # Errors
+    /// When it is not there, or the kernel refuses.
+    pub fn up(&self, name: &str) -> Result<()> {
+        let index = self.index(name)?;
+        self.netlink(|netlink| netlink.set_up(index))
+    }
+
+    /// Deletes a device.
+    ///
+    /// # Errors
+    /// When it is not there, or the kernel refuses.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let index = self.index(name)?;
+        self.netlink(|netlink| netlink.delete_link(index))
+    }
+
+    /// Gives a device an address that can be used at once.
+    ///
+    /// # Errors
+    /// When the device is not there, or the kernel refuses.
+    pub fn add_address(&self, name: &str, address: IpAddr, prefix: u8) -> Result<()> {
+        let index = self.index(name)?;
+        self.netlink(|netlink| netlink.add_address(index, address, prefix))
+    }
+
+    /// Adds a default route through `gateway`.
+    ///
+    /// # Errors
+    /// When the gateway is not on a link, or the kernel refuses.
+    pub fn add_default_route(&self, gateway: IpAddr) -> Result<()> {
+        self.netlink(|netlink| netlink.add_default_route(gateway))
+    }
+
+    /// ifindex of a device.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn index(&self, name: &str) -> Result<u32> {
+        let name = CString::new(name)?;
+        // SAFETY: the string ends with a zero and lives during the call.
+        let index = self.run(|| unsafe { libc::if_nametoindex(name.as_ptr()) })?;
+        if index == 0 {
+            bail!("no device {} in {}", name.to_string_lossy(), self.name);
+        }
+        Ok(index)
+    }
+
+    /// Ethernet address of a device.
+    ///
+    /// # Errors
+    /// When it is not there or has none.
+    pub fn mac(&self, name: &str) -> Result<[u8; 6]> {
+        // sysfs shows the namespace of who mounted it: the address has to come by ioctl.
+        self.run(|| hardware_address(name))?
+            .with_context(|| format!("read the address of {name} in {}", self.name))
+    }
+
+    /// Writes a file below `/proc/sys/net`, which is the namespace's own.
+    ///
+    /// # Errors
+    /// When there is no such file or the kernel refuses.
+    pub fn set_sysctl(&self, file: &str, value: &str) -> Result<()> {
+        self.run(|| sysctl(file, value))?.with_context(|| format!("in {}", self.name))
+    }
+}
+
+fn joined<T>(result: thread::Result<io::Result<T>>) -> io::Result<T> {
+    match result {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn sysctl(file: &str, value: &str) -> Result<()> {
+    let path = format!("/proc/sys/net/{file}");
+    fs::write(&path, value).with_context(|| format!("write {value} to {path}"))
+}
+
+fn quieten() -> Result<()> {
+    for scope in ["all", "default"] {
+        // 1: no link-local address unless one is asked for.
+        sysctl(&format!("ipv6/conf/{scope}/addr_gen_mode"), "1")?;
+        sysctl(&format!("ipv6/conf/{scope}/accept_dad"), "0")?;
+        sysctl(&format!("ipv6/conf/{scope}/router_solicitations"), "0")?;
+    }
+    // Where br_netfilter is loaded (for Docker), a bridge would drop malformed packets.
+    for protocol in ["ip", "ip6", "arp"] {
+        let file = format!("bridge/bridge-nf-call-{protocol}tables");
+        if Path::new("/proc/sys/net").join(&file).exists() {
+            sysctl(&file, "0")?;
+        }
+    }
+    Ok(())
+}
+
+fn hardware_address(name: &str) -> Result<[u8; 6]> {
+    // SAFETY: all zeros is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        bail!("interface name {name} is too long");
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: SIOCGIFHWADDR reads and writes one ifreq.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
+    if done != 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    // SAFETY: after a successful SIOCGIFHWADDR this is the field in use; any bytes are valid.
+    let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok(std::array::from_fn(|byte| data[byte] as u8))
+}

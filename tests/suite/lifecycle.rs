@@ -1,0 +1,218 @@
+//! Start, end, crash: what stays in force, and that nothing stays behind.
+
+use std::{
+    fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use entropy_common::rule::Direction;
+use entropy_tests::{
+    daemon::Daemon,
+    datagrams::Way,
+    docker::Network,
+    skip,
+    snapshot::Snapshot,
+    wait::{patience, until_true},
+};
+
+use crate::stage::{Running, Stage, pass, stage};
+
+mod engine;
+
+/// Datagrams for one look.
+const FEW: u64 = 20;
+
+/// Two containers that talk, and a daemon that cuts off one of them.
+struct Cut {
+    web: Running,
+    ways: [Way; 2],
+    _db: Running,
+    _network: Network,
+}
+
+impl Cut {
+    /// Without a policy everything gets through.
+    fn new(stage: &Stage) -> Result<Self> {
+        let network = stage.docker.network("net", 1)?;
+        let web = stage.run("web", "app=web", &network)?;
+        let db = stage.run("db", "app=db", &network)?;
+        let ways = db.ways_to(&web)?;
+        assert_eq!(pass(&ways, FEW)?, [FEW; 2], "before any policy");
+        stage.policy("cut", "target = \"app=web\"\nloss = \"100%\"")?;
+        Ok(Self { web, ways, _db: db, _network: network })
+    }
+
+    /// Starts a daemon; nothing gets through then.
+    fn start(&self, stage: &Stage, arguments: &[&str]) -> Result<Daemon> {
+        let daemon = stage.installation.start(arguments)?;
+        daemon.await_on("cut", &self.web.at)?;
+        assert_eq!(pass(&self.ways, FEW)?, [0; 2], "under a loss of 100 %");
+        Ok(daemon)
+    }
+
+    /// How long it takes until something gets through again.
+    fn time_until_it_flows(&self) -> Result<Duration> {
+        let start = Instant::now();
+        for way in &self.ways {
+            until_true("traffic flows", patience(30), || {
+                way.send()?;
+                Ok(way.arrived(1)? > 0)
+            })?;
+        }
+        Ok(start.elapsed())
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_end_the_daemon_with_0_and_leave_nothing() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let before = Snapshot::take()?;
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let daemon = cut.start(&stage, &[])?;
+        let during = Snapshot::take()?;
+        assert!(during.has(&["pin", "ENTROPY_HOOKS"]) && during.has(&["process", "entropyd"]));
+        let (status, log) = daemon.end(signal)?;
+        assert_eq!(status.code(), Some(0), "signal {signal}:\n{log}");
+        before.assert_restored()?;
+        assert_eq!(pass(&cut.ways, FEW)?, [FEW; 2], "after signal {signal}");
+    }
+    Ok(())
+}
+
+#[test]
+fn after_kill_9_entropyctl_cleanup_leaves_nothing() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let before = Snapshot::take()?;
+    cut.start(&stage, &[])?.kill()?;
+    let left = Snapshot::take()?;
+    assert!(left.has(&["pin", "ENTROPY_HOOKS"]), "there is something to clean up");
+    let output = stage.installation.entropyctl(&["cleanup"])?;
+    assert!(output.status.success(), "{output:?}");
+    before.assert_restored()?;
+    let again = stage.installation.entropyctl(&["cleanup"])?;
+    assert!(again.status.success(), "nothing to do is fine: {again:?}");
+    Ok(())
+}
+
+#[test]
+fn after_kill_9_a_new_daemon_puts_the_policy_back_and_leaves_nothing_in_the_end() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let before = Snapshot::take()?;
+    cut.start(&stage, &[])?.kill()?;
+    cut.start(&stage, &[])?.stop()?;
+    before.assert_restored()?;
+    assert_eq!(pass(&cut.ways, FEW)?, [FEW; 2], "after the end");
+    Ok(())
+}
+
+#[test]
+fn cleanup_beside_a_running_daemon_is_refused() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let daemon = cut.start(&stage, &[])?;
+    let output = stage.installation.entropyctl(&["cleanup"])?;
+    assert!(!output.status.success(), "{output:?}");
+    assert_eq!(pass(&cut.ways, FEW)?, [0; 2], "the daemon goes on");
+    daemon.stop()
+}
+
+#[test]
+fn after_kill_9_traffic_flows_within_the_lease_and_a_second() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let daemon = cut.start(&stage, &["--lease", "2"])?;
+    daemon.kill()?;
+    let took = cut.time_until_it_flows()?;
+    assert!(took <= Duration::from_secs(2) + patience(1), "it took {took:?}");
+    Ok(())
+}
+
+/// The lease alone: a stopped process keeps its links and filters.
+#[test]
+fn a_hung_daemon_stops_injecting_within_the_lease_and_goes_on_when_it_wakes() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let daemon = cut.start(&stage, &["--lease", "2"])?;
+    daemon.signal(libc::SIGSTOP)?;
+    let took = cut.time_until_it_flows()?;
+    assert!(took <= Duration::from_secs(2) + patience(1), "it took {took:?}");
+    daemon.signal(libc::SIGCONT)?;
+    until_true("the fault is back", patience(10), || Ok(pass(&cut.ways, FEW)? == [0; 2]))?;
+    daemon.stop()
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let daemon = cut.start(&stage, &[])?;
+    let with_one = Snapshot::take()?;
+    let second =
+        stage.installation.command()?.stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("another entropyd runs on this host"), "{said}");
+    with_one.assert_restored().context("the second daemon changed something")?;
+    let before = daemon.lost("cut", &cut.web.at, Direction::Ingress);
+    assert_eq!(pass(&cut.ways, FEW)?, [0; 2], "the first one's policy");
+    let after = daemon.lost("cut", &cut.web.at, Direction::Ingress);
+    assert!(after >= before + 2 * FEW, "{before} {after}");
+    daemon.stop()
+}
+
+#[test]
+fn a_container_that_is_removed_under_a_fault_leaves_nothing() -> Result<()> {
+    let stage = stage!();
+    let before = Snapshot::take()?;
+    let cut = Cut::new(&stage)?;
+    let daemon = cut.start(&stage, &[])?;
+    let Cut { web, ways, _db: db, _network: network } = cut;
+    drop(ways);
+    let at = web.at.clone();
+    web.container.remove()?;
+    daemon.await_off(&at)?;
+    daemon.await_log("policy cut matches no container")?;
+    assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
+    drop((db, network));
+    daemon.stop()?;
+    before.assert_restored()
+}
+
+/// Number of open descriptors.
+fn descriptors(pid: u32) -> Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
+#[test]
+fn container_restarts_cost_the_daemon_no_descriptors_and_no_child_processes() -> Result<()> {
+    let stage = stage!();
+    let network = stage.docker.network("net", 1)?;
+    let mut web = stage.run("web", "app=web", &network)?;
+    stage.policy("lossy", "target = \"app=web\"\nloss = \"1%\"")?;
+    let daemon = stage.installation.start(&[])?;
+    let mut counts = Vec::new();
+    let rounds = if skip::virtual_machine().is_some() { 10 } else { 50 };
+    for _ in 0..rounds {
+        daemon.await_on("lossy", &web.at)?;
+        counts.push(descriptors(daemon.pid())?);
+        web.container.restart()?;
+        web.refresh(&network)?;
+    }
+    daemon.await_on("lossy", &web.at)?;
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid()))?;
+    for thread in threads {
+        let children = fs::read_to_string(thread?.path().join("children"))?;
+        assert_eq!(children, "", "child processes");
+    }
+    // Connections to the engine come and go; the trend must not be one descriptor per restart.
+    let limit = counts[0] + 8;
+    ensure!(counts.iter().all(|count| *count <= limit), "descriptors: {counts:?}");
+    let maps = daemon.maps().context("no maps")?;
+    assert_eq!(maps.hooks.len(), 2, "old hooks stay: {:#?}", maps.hooks);
+    daemon.stop()
+}

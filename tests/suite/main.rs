@@ -1,0 +1,17 @@
+//! Tests of the eBPF object in a real kernel, as root. One binary, because it is carried into virtual
+//! machines with other kernels as one file.
+
+mod concurrency;
+mod containers;
+mod determinism;
+mod layout;
+mod lease;
+mod lifecycle;
+mod line;
+mod loss;
+mod programs;
+mod rules;
+mod site;
+mod stage;
+mod verdicts;
+mod wire;

@@ -1,0 +1,97 @@
+//! What a test of the daemon needs: its turn, an engine, an installation.
+
+use anyhow::{Result, anyhow};
+use entropy_tests::{
+    daemon::{self, Installation},
+    datagrams::Way,
+    docker::{Container, Docker, Interface, Network},
+};
+
+/// An installation of the daemon beside an engine.
+pub(crate) struct Stage {
+    pub(crate) docker: Docker,
+    pub(crate) installation: Installation,
+}
+
+/// Makes the [`Stage`], or ends the test as skipped.
+macro_rules! stage {
+    () => {
+        match $crate::stage::Stage::new()? {
+            Ok(stage) => stage,
+            Err(reason) => entropy_tests::skip!("{reason}"),
+        }
+    };
+}
+pub(crate) use stage;
+
+impl Stage {
+    /// `Err` inside: why this cannot be tested here.
+    pub(crate) fn new() -> Result<Result<Self, &'static str>> {
+        if let Some(reason) = daemon::obstacle() {
+            return Ok(Err(reason));
+        }
+        if std::env::var_os("DOCKER_HOST").is_none() {
+            return Ok(Err("needs a Docker engine: run the suite by `entropy-lab engine`"));
+        }
+        let mut installation = Installation::new()?;
+        let docker = Docker::from_env()?.ok_or_else(|| anyhow!("DOCKER_HOST has gone"))?;
+        installation.follow(docker.host());
+        Ok(Ok(Self { docker, installation }))
+    }
+
+    /// Writes a file with one policy called as the file is, `file.toml`.
+    pub(crate) fn policy(&self, name: &str, rest: &str) -> Result<()> {
+        let text = format!("[[policy]]\nname = \"{name}\"\n{rest}\n");
+        self.installation.write(&format!("{name}.toml"), &text)
+    }
+
+    /// Removes the file of a policy.
+    pub(crate) fn end_policy(&self, name: &str) -> Result<()> {
+        self.installation.remove(&format!("{name}.toml"))
+    }
+
+    /// Runs a container in a network and finds its interface there.
+    pub(crate) fn run(&self, name: &str, label: &str, network: &Network) -> Result<Running> {
+        Running::new(self.docker.run(name, label, network)?, network)
+    }
+}
+
+/// A container that runs, and its interface.
+pub(crate) struct Running {
+    pub(crate) container: Container,
+    pub(crate) at: Interface,
+}
+
+impl Running {
+    pub(crate) fn new(container: Container, network: &Network) -> Result<Self> {
+        let at = Self::at(&container, network)?;
+        Ok(Self { container, at })
+    }
+
+    /// The interface of a container in a network.
+    pub(crate) fn at(container: &Container, network: &Network) -> Result<Interface> {
+        container.interface(network)
+    }
+
+    /// Looks for the interface anew, as after a restart.
+    pub(crate) fn refresh(&mut self, network: &Network) -> Result<()> {
+        self.at = self.container.interface(network)?;
+        Ok(())
+    }
+
+    /// The ways to another container, by IPv4 and IPv6.
+    pub(crate) fn ways_to(&self, other: &Self) -> Result<[Way; 2]> {
+        self.ways_into(&other.container, &other.at)
+    }
+
+    /// The ways to one interface of another container.
+    pub(crate) fn ways_into(&self, other: &Container, at: &Interface) -> Result<[Way; 2]> {
+        let (from, to) = (self.container.netns()?, other.netns()?);
+        Ok([Way::new(&from, &to, at.v4)?, Way::new(&from, &to, at.v6)?])
+    }
+}
+
+/// How many of `count` datagrams get through on each way.
+pub(crate) fn pass(ways: &[Way; 2], count: u64) -> Result<[u64; 2]> {
+    Ok([ways[0].pass(count)?, ways[1].pass(count)?])
+}
