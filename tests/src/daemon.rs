@@ -22,6 +22,10 @@ use crate::{
     wait::{patience, until, until_true},
 };
 
+/// Where the policies are in an installation's directory; beside it are the logs, which a daemon
+/// would take for changed policies.
+const POLICIES: &str = "policies";
+
 /// The right to run a daemon on this host: there can be one only, and it sees all containers.
 #[derive(Debug)]
 struct Turn(#[expect(dead_code, reason = "the lock is on the open file")] File);
@@ -74,6 +78,7 @@ impl Installation {
         let turn = Turn::wait()?;
         clean()?;
         let directory = tempfile::Builder::new().prefix("entropy-policies-").tempdir()?;
+        fs::create_dir(directory.path().join(POLICIES)).context("make a directory of policies")?;
         Ok(Self { directory, docker_host: String::new(), _turn: turn })
     }
 
@@ -84,8 +89,8 @@ impl Installation {
 
     /// Where the policies are.
     #[must_use]
-    pub fn policies(&self) -> &Path {
-        self.directory.path()
+    pub fn policies(&self) -> PathBuf {
+        self.directory.path().join(POLICIES)
     }
 
     /// Writes a policy file, in one step as an editor does.
@@ -93,7 +98,7 @@ impl Installation {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &str, text: &str) -> Result<()> {
-        let draft = self.policies().join(format!("{file}.draft"));
+        let draft = self.directory.path().join(format!("{file}.draft"));
         fs::write(&draft, text).with_context(|| format!("write {}", draft.display()))?;
         fs::rename(&draft, self.policies().join(file)).context("put a policy file in place")
     }
@@ -139,7 +144,7 @@ impl Installation {
     pub fn spawn(&self, mut command: Command) -> Result<Daemon> {
         let (log, path) = tempfile::Builder::new()
             .prefix("log-")
-            .tempfile_in(self.policies())?
+            .tempfile_in(self.directory.path())?
             .keep()
             .context("keep the log")?;
         command.stdout(log.try_clone()?).stderr(log);
@@ -162,7 +167,11 @@ impl Installation {
     /// When it cannot be started.
     pub fn entropyctl(&self, arguments: &[&str]) -> Result<Output> {
         let program = program("entropyctl")?;
-        Command::new(program).args(arguments).stdin(Stdio::null()).output().context("run entropyctl")
+        Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("run entropyctl")
     }
 }
 

@@ -3,12 +3,13 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use crate::{netns::Netns, wait::patience};
+use crate::{clock::now_ns, netns::Netns, wait::patience};
 
 /// More than one process holds unread in the default receive buffer is lost: far below that.
 const BURST: u64 = 50;
@@ -20,6 +21,8 @@ const PORT: u16 = 4000;
 pub struct Way {
     sender: UdpSocket,
     receiver: UdpSocket,
+    /// When the last datagram was sent, in nanoseconds of the kernel's clock.
+    sent_ns: AtomicU64,
 }
 
 impl Way {
@@ -36,8 +39,9 @@ impl Way {
         let receiver = to.run(|| bind(SocketAddr::new(address, PORT)))??;
         receiver.set_read_timeout(Some(Duration::from_millis(20)))?;
         let target = receiver.local_addr()?;
-        let sender = from.run(|| UdpSocket::bind(any).and_then(|socket| connected(socket, target)))??;
-        Ok(Self { sender, receiver })
+        let sender =
+            from.run(|| UdpSocket::bind(any).and_then(|socket| connected(socket, target)))??;
+        Ok(Self { sender, receiver, sent_ns: AtomicU64::new(0) })
     }
 
     /// The port that the datagrams go to.
@@ -48,22 +52,22 @@ impl Way {
         Ok(self.receiver.local_addr()?.port())
     }
 
-    /// Sends `count` datagrams and returns how many arrive.
+    /// Sends `count` datagrams, 50 at most, and returns how many arrive.
     ///
     /// # Errors
     /// When the kernel refuses one.
     pub fn pass(&self, count: u64) -> Result<u64> {
-        let mut arrived = 0;
-        let mut left = count;
-        while left > 0 {
-            let burst = left.min(BURST);
-            for _ in 0..burst {
-                self.send()?;
-            }
-            arrived += self.arrived(burst)?;
-            left -= burst;
-        }
-        Ok(arrived)
+        self.send_burst(count)?;
+        self.arrived(count)
+    }
+
+    /// Sends `count` datagrams, 50 at most, before [`Way::arrived`] takes any.
+    ///
+    /// # Errors
+    /// When the kernel refuses one, or the receiver's buffer may be too small.
+    pub fn send_burst(&self, count: u64) -> Result<()> {
+        ensure!(count <= BURST, "{count} datagrams at once");
+        (0..count).try_for_each(|_| self.send())
     }
 
     /// Sends one.
@@ -71,20 +75,26 @@ impl Way {
     /// # Errors
     /// When the kernel refuses it.
     pub fn send(&self) -> Result<()> {
-        self.sender.send(b"entropy").map(drop).context("send a datagram")
+        self.sender.send(b"entropy").context("send a datagram")?;
+        self.sent_ns.store(now_ns(), Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Waits for `expected` datagrams, or until no more come.
+    /// Waits for `expected` datagrams, or until none has been sent or has come for a while.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn arrived(&self, expected: u64) -> Result<u64> {
-        let quiet = patience(1) / 5;
-        let (mut count, mut last) = (0, Instant::now());
-        while count < expected && last.elapsed() < quiet {
+        let quiet_ns = patience(1).as_nanos() as u64 / 5;
+        let (mut count, mut last) = (0, self.sent_ns.load(Ordering::Relaxed));
+        while count < expected {
             match self.receiver.recv(&mut [0; 16]) {
-                Ok(_) => (count, last) = (count + 1, Instant::now()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) => (count, last) = (count + 1, now_ns()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if now_ns().saturating_sub(last) > quiet_ns {
+                        break;
+                    }
+                }
                 Err(error) => return Err(error).context("receive a datagram"),
             }
         }

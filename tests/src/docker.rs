@@ -58,9 +58,10 @@ impl Docker {
 
     fn sweep(&self) -> Result<()> {
         let filter = format!("filters=%7B%22label%22%3A%5B%22{LABEL}%22%5D%7D");
-        for (list, kind, options) in
-            [("/containers/json?all=1&", "containers", "?force=1&v=1"), ("/networks?", "networks", "")]
-        {
+        for (list, kind, options) in [
+            ("/containers/json?all=1&", "containers", "?force=1&v=1"),
+            ("/networks?", "networks", ""),
+        ] {
             let found = self.api.call("GET", &format!("{list}{filter}"), &Value::Null)?;
             for id in found.as_array().into_iter().flatten().filter_map(|one| one["Id"].as_str()) {
                 self.api.call("DELETE", &format!("/{kind}/{id}{options}"), &Value::Null)?;
@@ -175,7 +176,8 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        if let Err(error) = self.api.call("DELETE", &format!("/networks/{}", self.id), &Value::Null) {
+        if let Err(error) = self.api.call("DELETE", &format!("/networks/{}", self.id), &Value::Null)
+        {
             eprintln!("network {} stays: {error:#}", self.name);
         }
     }

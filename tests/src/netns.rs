@@ -3,6 +3,8 @@
 //! A namespace is held by nothing but a file descriptor: when the process ends, however it ends, the
 //! kernel takes it down with all devices in it.
 
+mod device;
+
 use std::{
     ffi::CString,
     fs::{self, File},
@@ -16,7 +18,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use netlink_packet_route::link::{InfoKind, LinkAttribute};
 
-use crate::netlink::Netlink;
+use crate::{
+    netlink::Netlink,
+    wait::{patience, until_true},
+};
 
 /// A network namespace.
 #[derive(Debug)]
@@ -100,7 +105,7 @@ impl Netns {
         self.run(|| work(&Netlink::open()?))?.with_context(|| format!("in {}", self.name))
     }
 
-    /// Makes a veth pair between this namespace and another one, both ends up.
+    /// Makes a veth pair between this namespace and another one, both ends up and ready to send.
     ///
     /// # Errors
     /// When a name is taken, or the kernel refuses.
@@ -108,7 +113,19 @@ impl Netns {
         let fd = other.file.as_raw_fd();
         self.netlink(|netlink| netlink.add_veth(name, other_name, fd))?;
         self.up(name)?;
-        other.up(other_name)
+        other.up(other_name)?;
+        self.wait_until_ready(name)?;
+        other.wait_until_ready(other_name)
+    }
+
+    /// The end that came up first learns of the other one by a kernel worker, and until then drops
+    /// all that it is to send.
+    fn wait_until_ready(&self, name: &str) -> Result<()> {
+        until_true(&format!("{name} gets ready"), patience(10), || {
+            self.run(|| device::is_running(name))?
+        })?;
+        // The worker holds the lock of all links until it is done, and so does this.
+        self.up(name)
     }
 
     /// Makes a bridge that forwards at once, up.
@@ -196,7 +213,7 @@ impl Netns {
     /// When it is not there or has none.
     pub fn mac(&self, name: &str) -> Result<[u8; 6]> {
         // sysfs shows the namespace of who mounted it: the address has to come by ioctl.
-        self.run(|| hardware_address(name))?
+        self.run(|| device::hardware_address(name))?
             .with_context(|| format!("read the address of {name} in {}", self.name))
     }
 
@@ -236,24 +253,4 @@ fn quieten() -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn hardware_address(name: &str) -> Result<[u8; 6]> {
-    // SAFETY: all zeros is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if name.len() >= request.ifr_name.len() {
-        bail!("interface name {name} is too long");
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *to = from as libc::c_char;
-    }
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    // SAFETY: SIOCGIFHWADDR reads and writes one ifreq.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR, &raw mut request) };
-    if done != 0 {
-        return Err(io::Error::last_os_error().into());
-    }
-    // SAFETY: after a successful SIOCGIFHWADDR this is the field in use; any bytes are valid.
-    let data = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
-    Ok(std::array::from_fn(|byte| data[byte] as u8))
 }

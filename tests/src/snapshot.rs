@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-pub use self::net::{Link, Qdisc, filters, links, qdiscs, tcx_programs};
+pub use self::net::{Link, Qdisc, filters, links, qdisc_packets, qdiscs, tcx_programs};
 use crate::wait::patience;
 
 /// Two listings this far apart have to agree. The kernel frees programs and maps some milliseconds

@@ -46,7 +46,11 @@ pub fn until<T>(
 ///
 /// # Errors
 /// As [`until`].
-pub fn until_true(what: &str, limit: Duration, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn until_true(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     until(what, limit, || Ok(look()?.then_some(())))
 }
 

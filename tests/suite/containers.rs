@@ -15,7 +15,11 @@ use entropy_tests::{
     wait::{patience, until_true},
 };
 
-use crate::stage::{Running, Stage, pass, stage};
+use crate::stage::{
+    Running, Stage,
+    flows::{Kind, through},
+    pass, stage,
+};
 
 /// Datagrams for one look.
 const FEW: u64 = 20;
@@ -24,7 +28,7 @@ const LOSE_ALL: &str = "target = \"app=web\"\nloss = \"100%\"";
 
 #[test]
 fn a_policy_hits_who_ran_before_who_comes_later_and_who_restarts_and_nobody_else() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let network = stage.docker.network("net", 1)?;
     let mut early = stage.run("early", "app=web", &network)?;
     let other = stage.run("other", "app=webserver", &network)?;
@@ -83,8 +87,7 @@ fn undisturbed<T>(ways: &[Way; 2], work: impl FnOnce() -> Result<T>) -> Result<T
 fn an_edited_rate_takes_effect_and_no_other_packet_is_ever_lost() -> Result<()> {
     let stage = stage!();
     let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
-    let client = stage.run("client", "app=client", &network)?;
+    let [web, client] = stage.run_all(["web", "client"], &network)?;
     let (free, hit) = (client.ways_to(&web)?, client.ways_to(&web)?);
     let policy = |rate: &str| {
         let port = hit[0].port()?;
@@ -144,8 +147,7 @@ fn await_hooks(daemon: &Daemon, count: usize) -> Result<()> {
 fn a_renamed_container_stays_hit_under_its_new_name() -> Result<()> {
     let stage = stage!();
     let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
-    let client = stage.run("client", "app=client", &network)?;
+    let [web, client] = stage.run_all(["web", "client"], &network)?;
     let ways = client.ways_to(&web)?;
     assert_eq!(pass(&ways, FEW)?, [FEW; 2], "control");
     stage.policy("cut", LOSE_ALL)?;
@@ -186,8 +188,7 @@ fn a_container_without_a_veth_is_reported_and_others_are_hit() -> Result<()> {
 fn two_policies_on_one_container_compose_and_both_count() -> Result<()> {
     let stage = stage!();
     let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
-    let client = stage.run("client", "app=client", &network)?;
+    let [web, client] = stage.run_all(["web", "client"], &network)?;
     compose(&stage, &web, &client)
 }
 
@@ -195,14 +196,15 @@ fn two_policies_on_one_container_compose_and_both_count() -> Result<()> {
 fn compose(stage: &Stage, web: &Running, client: &Running) -> Result<()> {
     let peer = format!("match = {{ peer = ['{}'], protocol = 'udp' }}", client.at.v4);
     for (name, rest) in [("third", "seed = 1\nloss = '30%'"), ("half", "seed = 2\nloss = '50%'")] {
-        stage.policy(name, &format!("target = 'app=web'\ndirection = 'ingress'\n{peer}\n{rest}"))?;
+        stage
+            .policy(name, &format!("target = 'app=web'\ndirection = 'ingress'\n{peer}\n{rest}"))?;
     }
     let daemon = stage.installation.start(&[])?;
     for name in ["third", "half"] {
         daemon.await_on(name, &web.at)?;
     }
     let sent = 4000;
-    let arrived = loss::through(client, web, loss::Kind::default(), sent)?;
+    let arrived = through(client, web, Kind::default(), sent)?;
     for (name, rate) in [("third", 0.3), ("half", 0.5)] {
         let rule = daemon.rule(name, &web.at, Direction::Ingress).context("no rule")?;
         assert_eq!(rule.state.matched, sent, "{name} did not see all");

@@ -1,12 +1,13 @@
 //! Start, end, crash: what stays in force, and that nothing stays behind.
 
 use std::{
-    fs,
+    fs, io,
     process::Stdio,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use entropy_common::rule::Direction;
 use entropy_tests::{
     daemon::Daemon,
@@ -36,8 +37,7 @@ impl Cut {
     /// Without a policy everything gets through.
     fn new(stage: &Stage) -> Result<Self> {
         let network = stage.docker.network("net", 1)?;
-        let web = stage.run("web", "app=web", &network)?;
-        let db = stage.run("db", "app=db", &network)?;
+        let [web, db] = stage.run_all(["web", "db"], &network)?;
         let ways = db.ways_to(&web)?;
         assert_eq!(pass(&ways, FEW)?, [FEW; 2], "before any policy");
         stage.policy("cut", "target = \"app=web\"\nloss = \"100%\"")?;
@@ -67,7 +67,7 @@ impl Cut {
 
 #[test]
 fn sigterm_and_sigint_end_the_daemon_with_0_and_leave_nothing() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let before = Snapshot::take()?;
     for signal in [libc::SIGTERM, libc::SIGINT] {
@@ -84,7 +84,7 @@ fn sigterm_and_sigint_end_the_daemon_with_0_and_leave_nothing() -> Result<()> {
 
 #[test]
 fn after_kill_9_entropyctl_cleanup_leaves_nothing() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let before = Snapshot::take()?;
     cut.start(&stage, &[])?.kill()?;
@@ -100,7 +100,7 @@ fn after_kill_9_entropyctl_cleanup_leaves_nothing() -> Result<()> {
 
 #[test]
 fn after_kill_9_a_new_daemon_puts_the_policy_back_and_leaves_nothing_in_the_end() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let before = Snapshot::take()?;
     cut.start(&stage, &[])?.kill()?;
@@ -123,7 +123,7 @@ fn cleanup_beside_a_running_daemon_is_refused() -> Result<()> {
 
 #[test]
 fn after_kill_9_traffic_flows_within_the_lease_and_a_second() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &["--lease", "2"])?;
     daemon.kill()?;
@@ -188,31 +188,60 @@ fn descriptors(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// Containers that restart at the same time, and how often each does.
+fn restarts() -> (usize, usize) {
+    if skip::virtual_machine().is_some() { (2, 4) } else { (5, 10) }
+}
+
 #[test]
 fn container_restarts_cost_the_daemon_no_descriptors_and_no_child_processes() -> Result<()> {
     let stage = stage!();
     let network = stage.docker.network("net", 1)?;
-    let mut web = stage.run("web", "app=web", &network)?;
+    let (containers, times) = restarts();
+    let mut webs = (0..containers)
+        .map(|number| stage.run(&format!("web{number}"), "app=web", &network))
+        .collect::<Result<Vec<_>>>()?;
     stage.policy("lossy", "target = \"app=web\"\nloss = \"1%\"")?;
     let daemon = stage.installation.start(&[])?;
-    let mut counts = Vec::new();
-    let rounds = if skip::virtual_machine().is_some() { 10 } else { 50 };
-    for _ in 0..rounds {
-        daemon.await_on("lossy", &web.at)?;
-        counts.push(descriptors(daemon.pid())?);
-        web.container.restart()?;
-        web.refresh(&network)?;
-    }
-    daemon.await_on("lossy", &web.at)?;
-    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid()))?;
-    for thread in threads {
-        let children = fs::read_to_string(thread?.path().join("children"))?;
-        assert_eq!(children, "", "child processes");
-    }
-    // Connections to the engine come and go; the trend must not be one descriptor per restart.
-    let limit = counts[0] + 8;
-    ensure!(counts.iter().all(|count| *count <= limit), "descriptors: {counts:?}");
+    webs.iter().try_for_each(|web| daemon.await_on("lossy", &web.at))?;
+    let before = descriptors(daemon.pid())?;
+    let restart = |web: &mut Running| -> Result<()> {
+        for _ in 0..times {
+            web.container.restart()?;
+            web.refresh(&network)?;
+            daemon.await_on("lossy", &web.at)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = webs.iter_mut().map(|web| scope.spawn(|| restart(web))).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })?;
+    assert_eq!(children(daemon.pid())?, "", "child processes");
+    // Connections to the engine come and go; there must not be another descriptor for each restart.
+    until_true("descriptors are closed", patience(10), || {
+        Ok(descriptors(daemon.pid())? <= before + 5)
+    })
+    .with_context(|| format!("{before} before, {} now", descriptors(daemon.pid()).unwrap_or(0)))?;
     let maps = daemon.maps().context("no maps")?;
-    assert_eq!(maps.hooks.len(), 2, "old hooks stay: {:#?}", maps.hooks);
+    assert_eq!(maps.hooks.len(), 2 * containers, "old hooks stay: {:#?}", maps.hooks);
     daemon.stop()
+}
+
+/// Ids of the child processes of all threads of a process.
+fn children(pid: u32) -> Result<String> {
+    let mut all = String::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = thread?.path().join("children");
+        match fs::read_to_string(&path) {
+            Ok(children) => all += &children,
+            // The thread has just ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {}
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+    Ok(all)
 }

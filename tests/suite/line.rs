@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +15,12 @@ use entropy_common::{
     rule::{Direction, HookKey, Match, Rule},
     stats::Event,
 };
-use entropy_tests::{needs_root, netns::Netns, object::Object};
+use entropy_tests::{
+    needs_root,
+    netns::Netns,
+    object::Object,
+    wait::{patience, until_true},
+};
 
 use crate::site::{BRIDGE, INSIDE, VETH};
 
@@ -99,14 +104,10 @@ impl Listening {
     fn wait_for_one(&self, number: usize) -> Result<()> {
         let socket = &self.sockets[number];
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
+        until_true("a first datagram arrives", patience(10), || {
             self.send(number, 1)?;
-            match socket.recv(&mut [0; 9]) {
-                Ok(_) => return Ok(()),
-                Err(error) => ensure!(Instant::now() < deadline, "nothing arrives: {error}"),
-            }
-        }
+            Ok(socket.recv(&mut [0; 9]).is_ok())
+        })
     }
 
     /// Sends from the host and returns how many packets the sender was told are lost.
@@ -186,11 +187,9 @@ fn with_the_line_the_sender_is_told_nothing_and_every_lost_packet_is_freed() -> 
 
 /// Waits until so many packets have come out of the line, and no more.
 fn wait_for_freed(object: &Object, count: u64) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while object.event(Event::Freed)? < count {
-        ensure!(Instant::now() < deadline, "only {} packets freed", object.event(Event::Freed)?);
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until_true(&format!("{count} packets come out of the line"), patience(10), || {
+        Ok(object.event(Event::Freed)? >= count)
+    })?;
     assert_eq!(object.event(Event::Freed)?, count);
     Ok(())
 }

@@ -4,11 +4,15 @@
 mod concurrency;
 mod containers;
 mod determinism;
+mod foreign;
+mod hidden;
 mod layout;
 mod lease;
 mod lifecycle;
 mod line;
 mod loss;
+mod partition;
+mod policies;
 mod programs;
 mod rules;
 mod site;

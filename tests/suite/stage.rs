@@ -1,10 +1,16 @@
 //! What a test of the daemon needs: its turn, an engine, an installation.
 
+pub(crate) mod flows;
+
+use std::thread;
+
 use anyhow::{Result, anyhow};
 use entropy_tests::{
     daemon::{self, Installation},
     datagrams::Way,
     docker::{Container, Docker, Interface, Network},
+    netns::Netns,
+    wait::{patience, until},
 };
 
 /// An installation of the daemon beside an engine.
@@ -14,8 +20,20 @@ pub(crate) struct Stage {
 }
 
 /// Makes the [`Stage`], or ends the test as skipped.
+///
+/// A container takes half a minute to start under emulation, so the virtual machines run the tests
+/// whose result depends on the kernel, `stage!(every kernel)`, and leave the others to the machine,
+/// unless `ENTROPY_FULL` is set.
 macro_rules! stage {
-    () => {
+    () => {{
+        if entropy_tests::skip::virtual_machine().is_some()
+            && std::env::var_os("ENTROPY_FULL").is_none()
+        {
+            entropy_tests::skip!("runs on the machine: the kernel makes no difference to it");
+        }
+        stage!(every kernel)
+    }};
+    (every kernel) => {
         match $crate::stage::Stage::new()? {
             Ok(stage) => stage,
             Err(reason) => entropy_tests::skip!("{reason}"),
@@ -54,6 +72,25 @@ impl Stage {
     pub(crate) fn run(&self, name: &str, label: &str, network: &Network) -> Result<Running> {
         Running::new(self.docker.run(name, label, network)?, network)
     }
+
+    /// Runs containers with the label `app=NAME` at the same time.
+    pub(crate) fn run_all<const N: usize>(
+        &self,
+        names: [&str; N],
+        network: &Network,
+    ) -> Result<[Running; N]> {
+        let run = |name: &str| self.run(name, &format!("app={name}"), network);
+        let run = &run;
+        let all = thread::scope(|scope| {
+            let threads = names.map(|name| scope.spawn(move || run(name)));
+            threads.map(|thread| match thread.join() {
+                Ok(running) => running,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        });
+        let all = all.into_iter().collect::<Result<Vec<_>>>()?;
+        all.try_into().map_err(|_| anyhow!("not as many containers as names"))
+    }
 }
 
 /// A container that runs, and its interface.
@@ -84,6 +121,20 @@ impl Running {
         self.ways_into(&other.container, &other.at)
     }
 
+    /// The ways from the host, once they are open: a bridge may use its IPv6 address only when it has
+    /// made sure, for a second or two, that it is nobody else's (RFC 4862).
+    pub(crate) fn ways_from_host(&self) -> Result<[Way; 2]> {
+        let (host, inside) = (Netns::host()?, self.container.netns()?);
+        let ways = || -> Result<[Way; 2]> {
+            Ok([Way::new(&host, &inside, self.at.v4)?, Way::new(&host, &inside, self.at.v6)?])
+        };
+        until("the host reaches the container", patience(10), || {
+            // A socket that was connected earlier keeps the wrong address of its own.
+            let ways = ways()?;
+            Ok((pass(&ways, 1)? == [1; 2]).then_some(ways))
+        })
+    }
+
     /// The ways to one interface of another container.
     pub(crate) fn ways_into(&self, other: &Container, at: &Interface) -> Result<[Way; 2]> {
         let (from, to) = (self.container.netns()?, other.netns()?);
@@ -93,5 +144,7 @@ impl Running {
 
 /// How many of `count` datagrams get through on each way.
 pub(crate) fn pass(ways: &[Way; 2], count: u64) -> Result<[u64; 2]> {
-    Ok([ways[0].pass(count)?, ways[1].pass(count)?])
+    // Both first, so that silence is waited for once.
+    ways.iter().try_for_each(|way| way.send_burst(count))?;
+    Ok([ways[0].arrived(count)?, ways[1].arrived(count)?])
 }

@@ -1,7 +1,5 @@
 //! Packets on real devices: what a container's partner gets, counted from outside.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::TcAttachType;
 use entropy_common::{
@@ -19,6 +17,7 @@ use entropy_tests::{
     random::{Random, fixed_seed, seed},
     skip::virtual_machine,
     traffic,
+    wait::{patience, until_true},
 };
 
 use crate::{
@@ -216,11 +215,8 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_out()
 
 /// Waits until so many packets have come to a hook with rules.
 fn wait_for_packets(object: &Object, before: [u64; Event::ALL.len()], count: u64) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
     let packets = before[Event::Packet.index() as usize] + count;
-    while object.event(Event::Packet)? < packets {
-        ensure!(Instant::now() < deadline, "not all of {count} packets came");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
+    until_true(&format!("{count} packets come to the hook"), patience(10), || {
+        Ok(object.event(Event::Packet)? >= packets)
+    })
 }

@@ -20,6 +20,7 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
+const TCA_STATS: u16 = 3;
 const TCA_CHAIN: u16 = 11;
 const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_ID: u16 = 11;
@@ -65,7 +66,8 @@ pub fn links() -> Result<Vec<Link>> {
 
 fn link(message: &Message) -> Link {
     // Up, no ARP, multicast: what somebody has set. Carrier and operation come and go by themselves.
-    let settings = (libc::IFF_UP | libc::IFF_NOARP | libc::IFF_MULTICAST | libc::IFF_PROMISC) as u32;
+    let settings =
+        (libc::IFF_UP | libc::IFF_NOARP | libc::IFF_MULTICAST | libc::IFF_PROMISC) as u32;
     let number = |kind| message.get(kind).map_or(0, wire::number);
     let info = message.get(IFLA_LINKINFO).and_then(|info| wire::get(info, IFLA_INFO_KIND));
     Link {
@@ -116,6 +118,23 @@ pub fn qdiscs() -> Result<Vec<Qdisc>> {
         .collect();
     qdiscs.sort_by_key(|qdisc| (qdisc.index, qdisc.parent, qdisc.handle));
     Ok(qdiscs)
+}
+
+/// How many packets a qdisc of a device has sent.
+///
+/// # Errors
+/// When there is none of this kind, or the kernel refuses.
+pub fn qdisc_packets(link: &Link, kind: &str) -> Result<u64> {
+    let messages = dump(RTM_GETQDISC, &tcmsg(0, 0)).context("list qdiscs")?;
+    let is_it = |message: &&Message| {
+        message.number(4) == link.index
+            && message.get(TCA_KIND).map(wire::text).as_deref() == Some(kind)
+    };
+    let found =
+        messages.iter().find(is_it).with_context(|| format!("no {kind} on {}", link.name))?;
+    // `struct tc_stats`: bytes, then packets (linux/pkt_sched.h).
+    let packets = found.get(TCA_STATS).and_then(|statistics| statistics.get(8..));
+    Ok(packets.map_or(0, wire::number).into())
 }
 
 /// A filter, one line each.

@@ -90,8 +90,7 @@ fn try_dump(kind: u16, header: &[u8]) -> Result<Option<Vec<Message>>> {
     request.extend([0; 8]);
     request.extend(header);
     // SAFETY: pointer and length are of one buffer, which the kernel reads.
-    let sent =
-        unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
+    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
     if sent < 0 {
         return Err(io::Error::last_os_error()).context("send a netlink request");
     }

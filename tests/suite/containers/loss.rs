@@ -2,61 +2,16 @@
 
 use anyhow::{Context as _, Result};
 use entropy_common::rule::Direction;
-use entropy_tests::{
-    daemon::Daemon,
-    frames::{End, Flow, Protocol},
-    stats::Binomial,
-    traffic,
-};
+use entropy_tests::{daemon::Daemon, stats::Binomial};
 
-use crate::stage::{Running, stage};
+use crate::stage::{
+    Running,
+    flows::{Kind, through},
+    stage,
+};
 
 /// Frames for each measurement.
 const MANY: u64 = 10_000;
-
-/// What is sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
-    v6: bool,
-    protocol: Protocol,
-}
-
-impl Default for Kind {
-    fn default() -> Self {
-        Self { v6: false, protocol: Protocol::Udp }
-    }
-}
-
-impl Kind {
-    fn all() -> impl Iterator<Item = Self> {
-        [false, true]
-            .into_iter()
-            .flat_map(|v6| Protocol::ALL.map(|protocol| Self { v6, protocol }))
-    }
-}
-
-/// Sends frames from one container to another and returns how many arrive.
-pub(super) fn through(from: &Running, to: &Running, kind: Kind, count: u64) -> Result<u64> {
-    let end = |running: &Running, port| End {
-        mac: running.at.mac,
-        ip: if kind.v6 { running.at.v6.into() } else { running.at.v4.into() },
-        port,
-    };
-    let flow = Flow {
-        source: end(from, 7),
-        destination: end(to, 9),
-        protocol: kind.protocol,
-        tag: 0x656e_7472_6f70_7921,
-    };
-    let (source, sink) = (from.container.netns()?, to.container.netns()?);
-    let received = traffic::through(
-        &flow,
-        (&source, &from.at.device),
-        (&sink, &to.at.device),
-        count,
-    )?;
-    Ok(received.distinct())
-}
 
 /// Holds a count against the exact 99.9 % interval. Seeds, names and order of packets are fixed, so
 /// what holds once holds always.
@@ -116,8 +71,7 @@ fn policy(peer: &Running, way: Direction, rate: f64) -> String {
 fn ten_percent_are_lost_both_ways_over_ipv4_and_ipv6_of_tcp_udp_and_icmp() -> Result<()> {
     let stage = stage!();
     let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
-    let other = stage.run("other", "app=other", &network)?;
+    let [web, other] = stage.run_all(["web", "other"], &network)?;
     for kind in Kind::all() {
         assert_eq!(through(&other, &web, kind, 1000)?, 1000, "control {kind:?}");
     }
@@ -139,13 +93,10 @@ fn ten_percent_are_lost_both_ways_over_ipv4_and_ipv6_of_tcp_udp_and_icmp() -> Re
 fn every_rate_from_0_to_100_percent_is_kept() -> Result<()> {
     let stage = stage!();
     let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
-    let other = stage.run("other", "app=other", &network)?;
+    let [web, other] = stage.run_all(["web", "other"], &network)?;
     let daemon = stage.installation.start(&[])?;
     let pair = Pair { daemon: &daemon, web: &web, other: &other };
-    for (name, rate) in
-        [("none", 0.0), ("one", 0.01), ("ten", 0.1), ("half", 0.5), ("all", 1.0)]
-    {
+    for (name, rate) in [("none", 0.0), ("one", 0.01), ("ten", 0.1), ("half", 0.5), ("all", 1.0)] {
         stage.policy(name, &policy(&other, Direction::Ingress, rate))?;
         daemon.await_on(name, &web.at)?;
         pair.measure(Direction::Ingress, name, Kind::default(), rate)?;

@@ -9,6 +9,9 @@ use super::scene::PORTS;
 /// Length of an Ethernet header, the shortest frame that the kernel takes.
 pub(crate) const ETHERNET: usize = 14;
 
+/// Above what any kernel with pages of 4 KiB takes for a test run.
+const PAGE: usize = 4096;
+
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const ARP: [u8; 2] = [0x08, 0x06];
@@ -38,7 +41,7 @@ pub(crate) fn frame(random: &mut Random, longest: usize, addresses: &[IpAddr]) -
         0 => frame.extend(random.pick(&[ARP, [0x88, 0xcc], [0, 38], VLAN])),
         1 => frame.extend(random.bytes::<2>()),
         2..=8 => ipv4(random, addresses, &mut frame),
-        _ => ipv6(random, addresses, &mut frame),
+        _ => ipv6(random, longest, addresses, &mut frame),
     }
     fit(random, longest, &mut frame);
     if random.one_in(12) {
@@ -96,7 +99,7 @@ fn ipv4(random: &mut Random, addresses: &[IpAddr], frame: &mut Vec<u8>) {
     transport(random, protocol, frame);
 }
 
-fn ipv6(random: &mut Random, addresses: &[IpAddr], frame: &mut Vec<u8>) {
+fn ipv6(random: &mut Random, longest: usize, addresses: &[IpAddr], frame: &mut Vec<u8>) {
     frame.extend(IPV6);
     let version = if random.one_in(20) { random.below(16) as u8 } else { 6 };
     let chain: Vec<u8> = (0..random.pick(&[0, 0, 0, 0, 1, 1, 2, 3, 6, 7, 8, 9, 10]))
@@ -113,15 +116,23 @@ fn ipv6(random: &mut Random, addresses: &[IpAddr], frame: &mut Vec<u8>) {
             _ => frame.extend(random.bytes::<16>()),
         }
     }
+    // Headers so long that the ports lie beyond a page, where only a frame on a device has bytes.
+    let stretch = longest > PAGE && random.one_in(3);
     for (index, kind) in chain.iter().enumerate() {
-        extension(random, *kind, next(index + 1), frame);
+        extension(random, stretch, *kind, next(index + 1), frame);
     }
     transport(random, protocol, frame);
 }
 
 /// One extension header with the length that it states, but for a few.
-fn extension(random: &mut Random, kind: u8, next: u8, frame: &mut Vec<u8>) {
-    let units = if random.one_in(16) { random.below(256) as u8 } else { random.below(3) as u8 };
+fn extension(random: &mut Random, stretch: bool, kind: u8, next: u8, frame: &mut Vec<u8>) {
+    let units = if stretch {
+        random.between(100, 255)
+    } else if random.one_in(16) {
+        random.below(256)
+    } else {
+        random.below(3)
+    } as u8;
     let length = match kind {
         FRAGMENT => 8,
         AUTHENTICATION => (usize::from(units) + 2) * 4,

@@ -7,6 +7,8 @@ use super::{Outcome, Stage};
 
 /// How a reason begins that a virtual machine makes up for.
 const NEEDS_VM: &str = "needs the VM";
+/// How a reason begins that the stage on this machine makes up for.
+const RUNS_HERE: &str = "runs on the machine";
 
 /// What was wrong with a stage besides tests that failed.
 pub(super) fn problem(result: Result<()>, tally: &Tally) -> Option<String> {
@@ -63,11 +65,14 @@ fn table(outcomes: &[Outcome]) -> Vec<String> {
     lines
 }
 
-/// Whether a virtual machine ran the test that another stage could not.
+/// Whether a stage of the kind that the reason names ran the test.
 fn made_up_for(name: &str, reason: &str, outcomes: &[Outcome]) -> bool {
     let in_vm = |stage: Stage| matches!(stage, Stage::V6_1 | Stage::V6_12);
-    reason.starts_with(NEEDS_VM)
-        && outcomes.iter().any(|outcome| in_vm(outcome.stage) && outcome.tally.has_run(name))
+    let ran = |kind: &dyn Fn(Stage) -> bool| {
+        outcomes.iter().any(|outcome| kind(outcome.stage) && outcome.tally.has_run(name))
+    };
+    (reason.starts_with(NEEDS_VM) && ran(&in_vm))
+        || (reason.starts_with(RUNS_HERE) && ran(&|stage| stage == Stage::Host))
 }
 
 #[cfg(test)]
@@ -96,6 +101,9 @@ mod tests {
         assert_eq!(code(&[other, outcome(Stage::V6_12, ok, "")], true), 1);
         let nowhere = outcome(Stage::V6_12, ok, "a\tneeds the VM: another one\n");
         assert_eq!(code(&[here(), nowhere], true), 1);
+        let left = || outcome(Stage::V6_1, ok, "a\truns on the machine: no kernel matter\n");
+        assert_eq!(code(&[outcome(Stage::Host, ok, ""), left()], true), 0);
+        assert_eq!(code(&[left()], true), 1);
     }
 
     #[test]

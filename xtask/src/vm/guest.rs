@@ -1,6 +1,6 @@
 //! The script that the virtual machine runs: it makes the kernel ready, then runs the command.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf};
 
 use crate::place;
 
@@ -37,6 +37,11 @@ const MODULES: [&str; 28] = [
     "sch_htb",
 ];
 
+/// Programs that a test starts again and again. Each start would read them anew over 9p, which takes
+/// seconds under emulation, so they are copied into the machine's memory first.
+const ENGINE_PROGRAMS: [&str; 5] =
+    ["sbin/dockerd", "bin/dockerd", "bin/containerd", "bin/containerd-shim-runc-v2", "sbin/runc"];
+
 /// Environment variables that reach the command.
 const PASSED_ON: [&str; 3] = ["ENTROPY_", "DOCKER_", "RUST_"];
 
@@ -44,6 +49,27 @@ const PASSED_ON: [&str; 3] = ["ENTROPY_", "DOCKER_", "RUST_"];
 pub(super) const STARTED: &str = ".started";
 /// The file in the share that holds the command's exit code.
 pub(super) const CODE: &str = ".code";
+
+/// A shell function that puts a copy in memory in a file's place. What fails stays as it is.
+const IN_MEMORY: &str = "mkdir -p /run/entropy-vm && mount -t tmpfs tmpfs /run/entropy-vm
+in_memory() {
+  copy=/run/entropy-vm/$(echo \"$1\" | tr / _)
+  cp \"$1\" \"$copy\" && mount --bind \"$copy\" \"$1\" || rm -f \"$copy\"
+}
+";
+
+/// The programs of ours that `command` names or may start.
+fn programs(command: &[String]) -> Vec<PathBuf> {
+    let root = place::root();
+    let engine = ENGINE_PROGRAMS.map(|program| place::engine().join("usr").join(program));
+    let ours = ["entropyd", "entropyctl"].map(|program| place::binaries(false).join(program));
+    let named = command.iter().map(PathBuf::from).filter(|path| path.starts_with(root));
+    let mut all: Vec<_> = engine.into_iter().chain(ours).chain(named).collect();
+    all.retain(|path| path.is_file());
+    all.sort();
+    all.dedup();
+    all
+}
 
 /// Writes the script for `command`.
 pub(super) fn script(command: &[String]) -> String {
@@ -67,6 +93,11 @@ ip link set lo up
 ",
         modules = MODULES.join(" ")
     );
+    text.push_str(IN_MEMORY);
+    for program in programs(command) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "in_memory {}", quote(&program.to_string_lossy()));
+    }
     for (name, value) in std::env::vars().filter(|(name, _)| is_passed_on(name)) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "export {name}={}", quote(&value));

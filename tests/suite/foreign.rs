@@ -1,0 +1,158 @@
+//! What other people have on a container's veth stays and works, whatever the daemon does.
+
+mod object;
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use entropy_tests::{
+    datagrams::Way,
+    snapshot::{self, Snapshot},
+    wait::{patience, until_true},
+};
+
+use crate::stage::{Running, Stage, pass, stage};
+use object::Foreign;
+
+/// Datagrams for one look.
+const FEW: u64 = 20;
+
+/// Loses what nobody sends, so that all that is sent gets to the others.
+fn harmless(rate: u64) -> String {
+    format!("target = 'app=web'\nmatch = {{ port = 9 }}\nloss = '{rate}%'")
+}
+
+/// Two containers, one of which has foreign things on its veth.
+struct Shared {
+    web: Running,
+    ways: [[Way; 2]; 2],
+    foreign: Foreign,
+    _client: Running,
+    _network: entropy_tests::docker::Network,
+}
+
+impl Shared {
+    fn new(stage: &Stage) -> Result<Self> {
+        let network = stage.docker.network("net", 1)?;
+        let [web, client] = stage.run_all(["web", "client"], &network)?;
+        let ways = [client.ways_to(&web)?, web.ways_to(&client)?];
+        let foreign = Foreign::install(&web.at.veth)?;
+        let shared = Self { web, ways, foreign, _client: client, _network: network };
+        shared.foreign_things_work().context("control")?;
+        Ok(shared)
+    }
+
+    /// Everything foreign is in its place and sees every packet.
+    fn foreign_things_work(&self) -> Result<()> {
+        let before = self.foreign.counts()?;
+        for ways in &self.ways {
+            let arrived = pass(ways, FEW)?;
+            ensure!(arrived == [FEW; 2], "{arrived:?} of {FEW} arrived");
+        }
+        let after = self.foreign.counts()?;
+        for ((what, before), (_, after)) in before.iter().zip(&after) {
+            ensure!(*after >= before + 2 * FEW, "{what} saw {} packets", after - before);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn foreign_filters_tcx_programs_and_qdiscs_stay_and_work_all_the_time() -> Result<()> {
+    let stage = stage!(every kernel);
+    let shared = Shared::new(&stage)?;
+    println!("foreign: {:?}", shared.foreign.counts()?);
+    let before = Snapshot::take()?;
+    let check = |when: &str| shared.foreign_things_work().with_context(|| when.to_owned());
+
+    stage.policy("far", &harmless(100))?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("far", &shared.web.at)?;
+    check("attached")?;
+    stage.policy("far", &harmless(50))?;
+    stage.policy("farther", &harmless(1))?;
+    daemon.await_on("farther", &shared.web.at)?;
+    check("rules changed")?;
+    stage.end_policy("far")?;
+    stage.end_policy("farther")?;
+    daemon.await_off(&shared.web.at)?;
+    check("detached")?;
+    stage.policy("far", &harmless(100))?;
+    daemon.await_on("far", &shared.web.at)?;
+    daemon.stop()?;
+    before.assert_restored()?;
+    check("after SIGTERM")?;
+
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("far", &shared.web.at)?;
+    daemon.kill()?;
+    check("after kill -9")?;
+    let output = stage.installation.entropyctl(&["cleanup"])?;
+    assert!(output.status.success(), "{output:?}");
+    before.assert_restored()?;
+    check("after cleanup")
+}
+
+/// On kernels without TCX the filter goes on a clsact qdisc that the daemon made and then must keep.
+#[test]
+fn a_filter_that_somebody_adds_while_the_daemon_runs_outlives_it() -> Result<()> {
+    let stage = stage!(every kernel);
+    let network = stage.docker.network("net", 1)?;
+    let [web, client] = stage.run_all(["web", "client"], &network)?;
+    let ways = client.ways_to(&web)?;
+    for killed in [false, true] {
+        stage.policy("far", &harmless(100))?;
+        let daemon = stage.installation.start(&[])?;
+        daemon.await_on("far", &web.at)?;
+        let filter = object::Filter::add(&web.at.veth)?;
+        if killed {
+            daemon.kill()?;
+            let output = stage.installation.entropyctl(&["cleanup"])?;
+            assert!(output.status.success(), "{output:?}");
+        } else {
+            daemon.stop()?;
+        }
+        let before = filter.count()?;
+        assert_eq!(pass(&ways, FEW)?, [FEW; 2]);
+        assert!(filter.count()? >= before + 2 * FEW, "the filter is gone, killed: {killed}");
+        assert!(!entropy_tests::daemon::is_attached(&web.at.veth)?);
+    }
+    Ok(())
+}
+
+/// An `ingress` qdisc, the elder sister of clsact, leaves no place for it. TCX does not mind.
+#[test]
+fn an_ingress_qdisc_in_the_way_of_clsact_is_reported_and_stays() -> Result<()> {
+    let stage = stage!(every kernel);
+    let network = stage.docker.network("net", 1)?;
+    let [web, client] = stage.run_all(["web", "client"], &network)?;
+    let ways = client.ways_to(&web)?;
+    let veth = &web.at.veth;
+    let added = Command::new("tc").args(["qdisc", "add", "dev", &veth.name, "ingress"]).output();
+    match added {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            entropy_tests::skip!("needs the program tc");
+        }
+        output => {
+            ensure!(output.as_ref().is_ok_and(|output| output.status.success()), "{output:?}");
+        }
+    }
+    let before = Snapshot::take()?;
+    stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
+    let daemon = stage.installation.start(&[])?;
+    if daemon.log().contains("Clsact") {
+        daemon.await_log("unsupported: interface")?;
+        daemon.await_log("has an ingress qdisc")?;
+        assert_eq!(pass(&ways, FEW)?, [FEW; 2]);
+    } else {
+        daemon.await_on("cut", &web.at)?;
+        assert_eq!(pass(&ways, FEW)?, [0; 2]);
+    }
+    until_true("the ingress qdisc is there", patience(1), || {
+        Ok(snapshot::qdiscs()?
+            .iter()
+            .any(|qdisc| qdisc.index == veth.index && qdisc.kind == "ingress"))
+    })?;
+    daemon.stop()?;
+    before.assert_restored()
+}
