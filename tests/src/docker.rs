@@ -1,5 +1,5 @@
-//! Containers and networks of our own on a real engine. They carry the label `entropy-test`; what a
-//! test that was killed has left is removed by the next one.
+//! Containers and networks of our own on a real engine. They carry the label `entropy-test`, and their
+//! names begin with it; what a test that was killed has left is removed by the next one.
 
 mod container;
 
@@ -19,6 +19,8 @@ pub const LABEL: &str = "entropy-test";
 pub struct Docker {
     api: Api,
     host: String,
+    /// Value of the label.
+    mark: String,
 }
 
 impl Docker {
@@ -44,7 +46,7 @@ impl Docker {
     }
 
     fn new(api: Api, host: String) -> Result<Self> {
-        let docker = Self { api, host };
+        let docker = Self { api, host, mark: String::new() };
         docker.sweep().context("remove what an earlier test left")?;
         import_image(&docker.api, &[] as &[(&str, &Path)])?;
         Ok(docker)
@@ -56,14 +58,39 @@ impl Docker {
         &self.host
     }
 
+    /// The same engine, for things that stay from test to test of this process. They are removed by
+    /// [`Docker::remove_lasting`], or by the next process.
+    #[must_use]
+    pub fn lasting(&self) -> Self {
+        Self { mark: lasting_mark(), ..self.clone() }
+    }
+
+    /// Removes what stayed from test to test.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn remove_lasting(&self) -> Result<()> {
+        let mark = lasting_mark();
+        self.remove_if(|found| found == mark)
+    }
+
+    /// Removes what a test has left that ended without doing so.
     fn sweep(&self) -> Result<()> {
+        let mark = lasting_mark();
+        self.remove_if(|found| found != mark)
+    }
+
+    fn remove_if(&self, is_it: impl Fn(&str) -> bool) -> Result<()> {
         let filter = format!("filters=%7B%22label%22%3A%5B%22{LABEL}%22%5D%7D");
         for (list, kind, options) in [
             ("/containers/json?all=1&", "containers", "?force=1&v=1"),
             ("/networks?", "networks", ""),
         ] {
             let found = self.api.call("GET", &format!("{list}{filter}"), &Value::Null)?;
-            for id in found.as_array().into_iter().flatten().filter_map(|one| one["Id"].as_str()) {
+            let found = found.as_array().into_iter().flatten();
+            let mark = |one: &Value| is_it(one["Labels"][LABEL].as_str().unwrap_or_default());
+            let found = found.filter(|one| is_named(one) && mark(one));
+            for id in found.filter_map(|one| one["Id"].as_str()) {
                 self.api.call("DELETE", &format!("/{kind}/{id}{options}"), &Value::Null)?;
             }
         }
@@ -80,7 +107,7 @@ impl Docker {
             "Name": name,
             "Driver": "bridge",
             "EnableIPv6": true,
-            "Labels": { LABEL: "" },
+            "Labels": { LABEL: self.mark },
             "IPAM": { "Config": [
                 { "Subnet": format!("10.213.{number}.0/24") },
                 { "Subnet": format!("fd00:213:{number}::/64") },
@@ -117,7 +144,7 @@ impl Docker {
         let body = json!({
             "Image": IMAGE,
             "Cmd": command,
-            "Labels": { LABEL: "", key: value },
+            "Labels": { LABEL: self.mark, key: value },
             "HostConfig": { "NetworkMode": mode },
         });
         let answer = self.api.call("POST", &format!("/containers/create?name={name}"), &body)?;
@@ -134,6 +161,17 @@ impl Docker {
         container.start()?;
         Ok(container)
     }
+}
+
+/// Whether a container or network has a name as we give it: others may use the label too.
+fn is_named(one: &Value) -> bool {
+    let name = one["Name"].as_str().or_else(|| one["Names"][0].as_str()).unwrap_or_default();
+    name.trim_start_matches('/').strip_prefix(LABEL).is_some_and(|rest| rest.starts_with('-'))
+}
+
+/// Value of the label of what stays from test to test of this process.
+fn lasting_mark() -> String {
+    format!("lasts as long as process {}", std::process::id())
 }
 
 /// A network. Dropping it removes it; its containers must have gone before.
@@ -179,6 +217,24 @@ impl Drop for Network {
         if let Err(error) = self.api.call("DELETE", &format!("/networks/{}", self.id), &Value::Null)
         {
             eprintln!("network {} stays: {error:#}", self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_a_name_of_ours_is_ever_swept() {
+        for (one, ours) in [
+            (json!({ "Names": ["/entropy-test-web"] }), true),
+            (json!({ "Name": "entropy-test-net" }), true),
+            (json!({ "Names": ["/shop-web"] }), false),
+            (json!({ "Name": "entropy-tester" }), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_named(&one), ours, "{one}");
         }
     }
 }

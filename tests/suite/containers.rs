@@ -16,7 +16,7 @@ use entropy_tests::{
 };
 
 use crate::stage::{
-    Running, Stage,
+    Cast, Running, Stage,
     flows::{Kind, through},
     pass, stage,
 };
@@ -28,27 +28,26 @@ const LOSE_ALL: &str = "target = \"app=web\"\nloss = \"100%\"";
 
 #[test]
 fn a_policy_hits_who_ran_before_who_comes_later_and_who_restarts_and_nobody_else() -> Result<()> {
-    let stage = stage!(every kernel);
-    let network = stage.docker.network("net", 1)?;
-    let mut early = stage.run("early", "app=web", &network)?;
-    let other = stage.run("other", "app=webserver", &network)?;
-    let client = stage.run("client", "tier=web", &network)?;
-    let (to_early, to_other) = (client.ways_to(&early)?, client.ways_to(&other)?);
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let Cast { web: other, client, network, .. } = &*cast;
+    let mut early = stage.run("early", "app=shop", network)?;
+    let (to_early, to_other) = (client.ways_to(&early)?, client.ways_to(other)?);
     assert_eq!(pass(&to_early, FEW)?, [FEW; 2], "control");
     assert_eq!(pass(&to_other, FEW)?, [FEW; 2], "control");
 
-    stage.policy("cut", LOSE_ALL)?;
+    stage.policy("cut", "target = \"app=shop\"\nloss = \"100%\"")?;
     let daemon = stage.installation.start(&[])?;
     daemon.await_on("cut", &early.at)?;
-    let late = stage.run("late", "app=web", &network)?;
+    let late = stage.run("late", "app=shop", network)?;
     daemon.await_on("cut", &late.at)?;
     early.container.restart()?;
-    early.refresh(&network)?;
+    early.refresh(network)?;
     daemon.await_on("cut", &early.at)?;
     let (to_early, to_late) = (client.ways_to(&early)?, client.ways_to(&late)?);
     assert_eq!(pass(&to_early, FEW)?, [0; 2], "restarted");
     assert_eq!(pass(&to_late, FEW)?, [0; 2], "started later");
-    assert_eq!(pass(&early.ways_to(&client)?, FEW)?, [0; 2], "the other direction");
+    assert_eq!(pass(&early.ways_to(client)?, FEW)?, [0; 2], "the other direction");
     assert_eq!(pass(&to_other, FEW)?, [FEW; 2], "no target");
 
     stage.end_policy("cut")?;
@@ -85,10 +84,10 @@ fn undisturbed<T>(ways: &[Way; 2], work: impl FnOnce() -> Result<T>) -> Result<T
 
 #[test]
 fn an_edited_rate_takes_effect_and_no_other_packet_is_ever_lost() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    let (free, hit) = (client.ways_to(&web)?, client.ways_to(&web)?);
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let Cast { web, client, .. } = &*cast;
+    let (free, hit) = (client.ways_to(web)?, client.ways_to(web)?);
     let policy = |rate: &str| {
         let port = hit[0].port()?;
         assert_eq!((port, port), (hit[1].port()?, free[0].port()? + 1));
@@ -111,12 +110,13 @@ fn an_edited_rate_takes_effect_and_no_other_packet_is_ever_lost() -> Result<()> 
 #[test]
 fn networks_that_are_connected_and_disconnected_are_followed() -> Result<()> {
     let stage = stage!();
-    let (one, two) = (stage.docker.network("one", 1)?, stage.docker.network("two", 2)?);
-    let web = stage.run("web", "app=web", &one)?;
-    let (near, far) = (stage.run("near", "x=y", &one)?, stage.run("far", "x=y", &two)?);
-    let to_web = near.ways_to(&web)?;
+    let cast = stage.cast()?;
+    let (one, two) = (&cast.network, stage.docker.network("two", 2)?);
+    let web = stage.run("traveller", "app=traveller", one)?;
+    let far = stage.run("far", "app=far", &two)?;
+    let to_web = cast.client.ways_to(&web)?;
     assert_eq!(pass(&to_web, FEW)?, [FEW; 2], "control");
-    stage.policy("cut", LOSE_ALL)?;
+    stage.policy("cut", "target = \"app=traveller\"\nloss = \"100%\"")?;
     let daemon = stage.installation.start(&[])?;
     daemon.await_on("cut", &web.at)?;
 
@@ -146,9 +146,9 @@ fn await_hooks(daemon: &Daemon, count: usize) -> Result<()> {
 #[test]
 fn a_renamed_container_stays_hit_under_its_new_name() -> Result<()> {
     let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    let ways = client.ways_to(&web)?;
+    let cast = stage.cast()?;
+    let web = stage.run("spinner", "app=web", &cast.network)?;
+    let ways = cast.client.ways_to(&web)?;
     assert_eq!(pass(&ways, FEW)?, [FEW; 2], "control");
     stage.policy("cut", LOSE_ALL)?;
     let daemon = stage.installation.start(&[])?;
@@ -167,15 +167,14 @@ fn a_renamed_container_stays_hit_under_its_new_name() -> Result<()> {
 #[test]
 fn a_container_without_a_veth_is_reported_and_others_are_hit() -> Result<()> {
     let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
+    let cast = stage.cast()?;
     let host = stage.docker.create("host", "app=web", "host")?;
     host.start()?;
     let none = stage.docker.create("none", "app=web", "none")?;
     none.start()?;
-    let web = stage.run("web", "app=web", &network)?;
     stage.policy("cut", LOSE_ALL)?;
     let daemon = stage.installation.start(&[])?;
-    daemon.await_on("cut", &web.at)?;
+    daemon.await_on("cut", &cast.web.at)?;
     for (container, reason) in [(&host, "host network"), (&none, "network none")] {
         let name = container.name();
         daemon.await_log(&format!("policy cut on container {name}: unsupported: {reason}"))?;
@@ -186,10 +185,9 @@ fn a_container_without_a_veth_is_reported_and_others_are_hit() -> Result<()> {
 
 #[test]
 fn two_policies_on_one_container_compose_and_both_count() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    compose(&stage, &web, &client)
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    compose(&stage, &cast.web, &cast.client)
 }
 
 /// Both look at every packet, whatever the other does to it.

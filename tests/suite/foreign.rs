@@ -19,7 +19,7 @@ const FEW: u64 = 20;
 
 /// Loses what nobody sends, so that all that is sent gets to the others.
 fn harmless(rate: u64) -> String {
-    format!("target = 'app=web'\nmatch = {{ port = 9 }}\nloss = '{rate}%'")
+    format!("target = 'app=owned'\nmatch = {{ port = 9 }}\nloss = '{rate}%'")
 }
 
 /// Two containers, one of which has foreign things on its veth.
@@ -27,17 +27,15 @@ struct Shared {
     web: Running,
     ways: [[Way; 2]; 2],
     foreign: Foreign,
-    _client: Running,
-    _network: entropy_tests::docker::Network,
 }
 
 impl Shared {
     fn new(stage: &Stage) -> Result<Self> {
-        let network = stage.docker.network("net", 1)?;
-        let [web, client] = stage.run_all(["web", "client"], &network)?;
-        let ways = [client.ways_to(&web)?, web.ways_to(&client)?];
+        let cast = stage.cast()?;
+        let web = stage.run("owned", "app=owned", &cast.network)?;
+        let ways = [cast.client.ways_to(&web)?, web.ways_to(&cast.client)?];
         let foreign = Foreign::install(&web.at.veth)?;
-        let shared = Self { web, ways, foreign, _client: client, _network: network };
+        let shared = Self { web, ways, foreign };
         shared.foreign_things_work().context("control")?;
         Ok(shared)
     }
@@ -97,9 +95,9 @@ fn foreign_filters_tcx_programs_and_qdiscs_stay_and_work_all_the_time() -> Resul
 #[test]
 fn a_filter_that_somebody_adds_while_the_daemon_runs_outlives_it() -> Result<()> {
     let stage = stage!(every kernel);
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    let ways = client.ways_to(&web)?;
+    let cast = stage.cast()?;
+    let web = stage.run("owned", "app=owned", &cast.network)?;
+    let ways = cast.client.ways_to(&web)?;
     for killed in [false, true] {
         stage.policy("far", &harmless(100))?;
         let daemon = stage.installation.start(&[])?;
@@ -124,9 +122,9 @@ fn a_filter_that_somebody_adds_while_the_daemon_runs_outlives_it() -> Result<()>
 #[test]
 fn an_ingress_qdisc_in_the_way_of_clsact_is_reported_and_stays() -> Result<()> {
     let stage = stage!(every kernel);
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    let ways = client.ways_to(&web)?;
+    let cast = stage.cast()?;
+    let web = stage.run("owned", "app=owned", &cast.network)?;
+    let ways = cast.client.ways_to(&web)?;
     let veth = &web.at.veth;
     let added = Command::new("tc").args(["qdisc", "add", "dev", &veth.name, "ingress"]).output();
     match added {
@@ -138,7 +136,7 @@ fn an_ingress_qdisc_in_the_way_of_clsact_is_reported_and_stays() -> Result<()> {
         }
     }
     let before = Snapshot::take()?;
-    stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
+    stage.policy("cut", "target = 'app=owned'\nloss = '100%'")?;
     let daemon = stage.installation.start(&[])?;
     if daemon.log().contains("Clsact") {
         daemon.await_log("unsupported: interface")?;

@@ -57,12 +57,12 @@ fn waiting(socket: &UdpSocket) -> u64 {
 
 #[test]
 fn the_host_is_told_nothing_of_datagrams_lost_on_the_way_to_a_container() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let web = &cast.web;
     web.ways_from_host()?;
     for peer in [IpAddr::from(web.at.v4), web.at.v6.into()] {
-        hidden_from_the_host(&stage, &web, peer)?;
+        hidden_from_the_host(&stage, web, peer)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     process::Stdio,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -12,13 +13,12 @@ use entropy_common::rule::Direction;
 use entropy_tests::{
     daemon::Daemon,
     datagrams::Way,
-    docker::Network,
     skip,
     snapshot::Snapshot,
     wait::{patience, until_true},
 };
 
-use crate::stage::{Running, Stage, pass, stage};
+use crate::stage::{Cast, Running, Stage, pass, stage};
 
 mod engine;
 
@@ -27,27 +27,24 @@ const FEW: u64 = 20;
 
 /// Two containers that talk, and a daemon that cuts off one of them.
 struct Cut {
-    web: Running,
+    cast: Arc<Cast>,
     ways: [Way; 2],
-    _db: Running,
-    _network: Network,
 }
 
 impl Cut {
     /// Without a policy everything gets through.
     fn new(stage: &Stage) -> Result<Self> {
-        let network = stage.docker.network("net", 1)?;
-        let [web, db] = stage.run_all(["web", "db"], &network)?;
-        let ways = db.ways_to(&web)?;
+        let cast = stage.cast()?;
+        let ways = cast.db.ways_to(&cast.web)?;
         assert_eq!(pass(&ways, FEW)?, [FEW; 2], "before any policy");
         stage.policy("cut", "target = \"app=web\"\nloss = \"100%\"")?;
-        Ok(Self { web, ways, _db: db, _network: network })
+        Ok(Self { cast, ways })
     }
 
     /// Starts a daemon; nothing gets through then.
     fn start(&self, stage: &Stage, arguments: &[&str]) -> Result<Daemon> {
         let daemon = stage.installation.start(arguments)?;
-        daemon.await_on("cut", &self.web.at)?;
+        daemon.await_on("cut", &self.cast.web.at)?;
         assert_eq!(pass(&self.ways, FEW)?, [0; 2], "under a loss of 100 %");
         Ok(daemon)
     }
@@ -112,7 +109,7 @@ fn after_kill_9_a_new_daemon_puts_the_policy_back_and_leaves_nothing_in_the_end(
 
 #[test]
 fn cleanup_beside_a_running_daemon_is_refused() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &[])?;
     let output = stage.installation.entropyctl(&["cleanup"])?;
@@ -135,7 +132,7 @@ fn after_kill_9_traffic_flows_within_the_lease_and_a_second() -> Result<()> {
 /// The lease alone: a stopped process keeps its links and filters.
 #[test]
 fn a_hung_daemon_stops_injecting_within_the_lease_and_goes_on_when_it_wakes() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &["--lease", "2"])?;
     daemon.signal(libc::SIGSTOP)?;
@@ -148,7 +145,7 @@ fn a_hung_daemon_stops_injecting_within_the_lease_and_goes_on_when_it_wakes() ->
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &[])?;
     let with_one = Snapshot::take()?;
@@ -158,27 +155,29 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
     assert_eq!(second.status.code(), Some(1), "{said}");
     assert!(said.contains("another entropyd runs on this host"), "{said}");
     with_one.assert_restored().context("the second daemon changed something")?;
-    let before = daemon.lost("cut", &cut.web.at, Direction::Ingress);
+    let before = daemon.lost("cut", &cut.cast.web.at, Direction::Ingress);
     assert_eq!(pass(&cut.ways, FEW)?, [0; 2], "the first one's policy");
-    let after = daemon.lost("cut", &cut.web.at, Direction::Ingress);
+    let after = daemon.lost("cut", &cut.cast.web.at, Direction::Ingress);
     assert!(after >= before + 2 * FEW, "{before} {after}");
     daemon.stop()
 }
 
 #[test]
 fn a_container_that_is_removed_under_a_fault_leaves_nothing() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
     let before = Snapshot::take()?;
-    let cut = Cut::new(&stage)?;
-    let daemon = cut.start(&stage, &[])?;
-    let Cut { web, ways, _db: db, _network: network } = cut;
+    let web = stage.run("victim", "app=victim", &cast.network)?;
+    let ways = cast.client.ways_to(&web)?;
+    stage.policy("cut", "target = \"app=victim\"\nloss = \"100%\"")?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("cut", &web.at)?;
+    assert_eq!(pass(&ways, FEW)?, [0; 2]);
     drop(ways);
-    let at = web.at.clone();
     web.container.remove()?;
-    daemon.await_off(&at)?;
+    daemon.await_off(&web.at)?;
     daemon.await_log("policy cut matches no container")?;
     assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
-    drop((db, network));
     daemon.stop()?;
     before.assert_restored()
 }
@@ -196,19 +195,20 @@ fn restarts() -> (usize, usize) {
 #[test]
 fn container_restarts_cost_the_daemon_no_descriptors_and_no_child_processes() -> Result<()> {
     let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
+    let cast = stage.cast()?;
+    let network = &cast.network;
     let (containers, times) = restarts();
     let mut webs = (0..containers)
-        .map(|number| stage.run(&format!("web{number}"), "app=web", &network))
+        .map(|number| stage.run(&format!("phoenix{number}"), "app=phoenix", network))
         .collect::<Result<Vec<_>>>()?;
-    stage.policy("lossy", "target = \"app=web\"\nloss = \"1%\"")?;
+    stage.policy("lossy", "target = \"app=phoenix\"\nloss = \"1%\"")?;
     let daemon = stage.installation.start(&[])?;
     webs.iter().try_for_each(|web| daemon.await_on("lossy", &web.at))?;
     let before = descriptors(daemon.pid())?;
     let restart = |web: &mut Running| -> Result<()> {
         for _ in 0..times {
             web.container.restart()?;
-            web.refresh(&network)?;
+            web.refresh(network)?;
             daemon.await_on("lossy", &web.at)?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use entropy_tests::{
     wait::{patience, until_true},
 };
 
-use crate::stage::{Running, pass, stage};
+use crate::stage::{Cast, Running, pass, stage};
 
 /// Datagrams for one look.
 const FEW: u64 = 20;
@@ -36,10 +36,10 @@ const WRONG: [(&str, &str); 10] = [
 
 #[test]
 fn wrong_files_are_named_by_line_and_the_last_good_state_stays_in_force() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    let ways = client.ways_to(&web)?;
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let web = &cast.web;
+    let ways = cast.client.ways_to(web)?;
     stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
     let daemon = stage.installation.start(&[])?;
     daemon.await_on("cut", &web.at)?;
@@ -65,10 +65,10 @@ fn wrong_files_are_named_by_line_and_the_last_good_state_stays_in_force() -> Res
 
 #[test]
 fn a_daemon_that_starts_with_a_wrong_file_waits_for_it_to_be_mended() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, client] = stage.run_all(["web", "client"], &network)?;
-    let ways = client.ways_to(&web)?;
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let web = &cast.web;
+    let ways = cast.client.ways_to(web)?;
     stage.installation.write("good.toml", "[[policy]]\ntarget = 'app=web'\npartition = true\n")?;
     stage.installation.write("wrong.toml", "[[policy]]\ntarget = 'app=web'\n\nloss = '7'\n")?;
     let daemon = stage.installation.start(&[])?;
@@ -114,8 +114,9 @@ fn names(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_example_is_accepted_and_has_an_effect() -> Result<()> {
     let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, db, dns] = stage.run_all(["web", "db", "dns"], &network)?;
+    let cast = stage.cast()?;
+    let Cast { web, db, network, .. } = &*cast;
+    let dns = stage.run("dns", "app=dns", network)?;
     // Whatever comes in is none of their business, and gets no answer.
     let upstream = Ipv4Addr::new(192, 0, 2, 9).into();
     let daemon = stage.installation.start(&[])?;
@@ -139,9 +140,9 @@ fn every_example_is_accepted_and_has_an_effect() -> Result<()> {
                 "{policy} matches nobody"
             );
         }
-        send(&web, &db, db.at.v4.into())?;
-        send(&db, &dns, dns.at.v4.into())?;
-        send(&web, &db, upstream)?;
+        send(web, db, db.at.v4.into())?;
+        send(db, &dns, dns.at.v4.into())?;
+        send(web, db, upstream)?;
         until_true(&format!("{names:?} lose packets"), patience(10), || {
             Ok(lost_by_policy(&daemon)?.values().all(|lost| *lost > 0))
         })?;

@@ -1,8 +1,9 @@
 //! What a test of the daemon needs: its turn, an engine, an installation.
 
+mod cast;
 pub(crate) mod flows;
 
-use std::thread;
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use entropy_tests::{
@@ -13,6 +14,8 @@ use entropy_tests::{
     wait::{patience, until},
 };
 
+pub(crate) use self::cast::Cast;
+
 /// An installation of the daemon beside an engine.
 pub(crate) struct Stage {
     pub(crate) docker: Docker,
@@ -21,16 +24,12 @@ pub(crate) struct Stage {
 
 /// Makes the [`Stage`], or ends the test as skipped.
 ///
-/// A container takes half a minute to start under emulation, so the virtual machines run the tests
-/// whose result depends on the kernel, `stage!(every kernel)`, and leave the others to the machine,
+/// A container takes half a minute to start under emulation, so the virtual machines run what is about
+/// packets and the kernel, `stage!(every kernel)`, and leave to the machine what is about the engine,
 /// unless `ENTROPY_FULL` is set.
 macro_rules! stage {
     () => {{
-        if entropy_tests::skip::virtual_machine().is_some()
-            && std::env::var_os("ENTROPY_FULL").is_none()
-        {
-            entropy_tests::skip!("runs on the machine: the kernel makes no difference to it");
-        }
+        $crate::stage::machine_only!();
         stage!(every kernel)
     }};
     (every kernel) => {
@@ -41,6 +40,18 @@ macro_rules! stage {
     };
 }
 pub(crate) use stage;
+
+/// Ends a test that a virtual machine leaves to the machine.
+macro_rules! machine_only {
+    () => {
+        if entropy_tests::skip::virtual_machine().is_some()
+            && std::env::var_os("ENTROPY_FULL").is_none()
+        {
+            entropy_tests::skip!("runs on the machine: the kernel makes no difference to it");
+        }
+    };
+}
+pub(crate) use machine_only;
 
 impl Stage {
     /// `Err` inside: why this cannot be tested here.
@@ -73,23 +84,9 @@ impl Stage {
         Running::new(self.docker.run(name, label, network)?, network)
     }
 
-    /// Runs containers with the label `app=NAME` at the same time.
-    pub(crate) fn run_all<const N: usize>(
-        &self,
-        names: [&str; N],
-        network: &Network,
-    ) -> Result<[Running; N]> {
-        let run = |name: &str| self.run(name, &format!("app={name}"), network);
-        let run = &run;
-        let all = thread::scope(|scope| {
-            let threads = names.map(|name| scope.spawn(move || run(name)));
-            threads.map(|thread| match thread.join() {
-                Ok(running) => running,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-        });
-        let all = all.into_iter().collect::<Result<Vec<_>>>()?;
-        all.try_into().map_err(|_| anyhow!("not as many containers as names"))
+    /// The containers that tests share.
+    pub(crate) fn cast(&self) -> Result<Arc<Cast>> {
+        Cast::call(&self.docker)
     }
 }
 

@@ -46,8 +46,10 @@ impl Netlink {
                 found.ok_or_else(|| op.invalid("the pair vanished right after it was made"))?
             }
         };
-        self.silence(pair.0).await?;
+        // A veth whose other end is not up yet has no carrier, and what is sent into it until a
+        // kernel worker notices is lost: so the exit comes up first, and the entrance has one.
         self.silence(pair.1).await?;
+        self.silence(pair.0).await?;
         Ok(pair)
     }
 

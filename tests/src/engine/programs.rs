@@ -1,6 +1,6 @@
 //! Where the engine's programs are: unpacked in `ENTROPY_ENGINE_DIR`, or installed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +12,9 @@ use super::namespace::Namespaces;
 /// Names under which a working iptables may be found, the older mechanism first: it needs modules
 /// that a machine with Docker has in any case.
 const IPTABLES: [&str; 3] = ["iptables-legacy", "iptables-nft", "iptables"];
+
+/// Where Debian's packages for this architecture keep their libraries.
+const LIBRARIES: &str = "x86_64-linux-gnu";
 
 /// The programs of an engine.
 pub(super) struct Programs {
@@ -41,8 +44,10 @@ impl Programs {
         // Nothing else: `XDG_RUNTIME_DIR` for one names a folder below the machine's `/run`.
         command.env_clear().env("PATH", self.path());
         let Some(root) = &self.unpacked else { return };
-        let libraries = root.join("usr/lib/x86_64-linux-gnu");
-        command.env("XTABLES_LIBDIR", libraries.join("xtables"));
+        // Packages of before the merge of /lib into /usr/lib hold some libraries in /lib.
+        let libraries = ["usr/lib", "lib"].map(|folder| root.join(folder).join(LIBRARIES));
+        command.env("XTABLES_LIBDIR", libraries[0].join("xtables"));
+        let libraries = libraries.map(PathBuf::into_os_string).join(OsStr::new(":"));
         command.env("LD_LIBRARY_PATH", libraries);
     }
 

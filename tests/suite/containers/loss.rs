@@ -5,7 +5,7 @@ use entropy_common::rule::Direction;
 use entropy_tests::{daemon::Daemon, stats::Binomial};
 
 use crate::stage::{
-    Running,
+    Cast, Running,
     flows::{Kind, through},
     stage,
 };
@@ -69,18 +69,18 @@ fn policy(peer: &Running, way: Direction, rate: f64) -> String {
 
 #[test]
 fn ten_percent_are_lost_both_ways_over_ipv4_and_ipv6_of_tcp_udp_and_icmp() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, other] = stage.run_all(["web", "other"], &network)?;
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let Cast { web, client: other, .. } = &*cast;
     for kind in Kind::all() {
-        assert_eq!(through(&other, &web, kind, 1000)?, 1000, "control {kind:?}");
+        assert_eq!(through(other, web, kind, 1000)?, 1000, "control {kind:?}");
     }
     // One direction at a time: answers of the receiver's kernel must not count.
     for way in Direction::ALL {
-        stage.policy("lossy", &policy(&other, way, 0.1))?;
+        stage.policy("lossy", &policy(other, way, 0.1))?;
         let daemon = stage.installation.start(&[])?;
         daemon.await_on("lossy", &web.at)?;
-        let pair = Pair { daemon: &daemon, web: &web, other: &other };
+        let pair = Pair { daemon: &daemon, web, other };
         for kind in Kind::all() {
             pair.measure(way, "lossy", kind, 0.1)?;
         }
@@ -91,13 +91,13 @@ fn ten_percent_are_lost_both_ways_over_ipv4_and_ipv6_of_tcp_udp_and_icmp() -> Re
 
 #[test]
 fn every_rate_from_0_to_100_percent_is_kept() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let [web, other] = stage.run_all(["web", "other"], &network)?;
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let Cast { web, client: other, .. } = &*cast;
     let daemon = stage.installation.start(&[])?;
-    let pair = Pair { daemon: &daemon, web: &web, other: &other };
+    let pair = Pair { daemon: &daemon, web, other };
     for (name, rate) in [("none", 0.0), ("one", 0.01), ("ten", 0.1), ("half", 0.5), ("all", 1.0)] {
-        stage.policy(name, &policy(&other, Direction::Ingress, rate))?;
+        stage.policy(name, &policy(other, Direction::Ingress, rate))?;
         daemon.await_on(name, &web.at)?;
         pair.measure(Direction::Ingress, name, Kind::default(), rate)?;
         stage.end_policy(name)?;

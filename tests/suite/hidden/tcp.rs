@@ -119,9 +119,9 @@ fn with_the_line_tcp_learns_of_a_loss_by_silence_only() -> Result<()> {
 
 #[test]
 fn tcp_from_the_host_repairs_what_the_daemon_loses() -> Result<()> {
-    let stage = stage!();
-    let network = stage.docker.network("net", 1)?;
-    let web = stage.run("web", "app=web", &network)?;
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let web = &cast.web;
     web.ways_from_host()?;
     let listener = web.container.netns()?.run(|| TcpListener::bind((web.at.v6, 0)))??;
     let [mut client, mut server] = connect(&listener, &Netns::host()?)?;

@@ -9,12 +9,13 @@ use entropy_tests::{
     wait::{patience, until_true},
 };
 
-use crate::stage::{Running, pass};
+use crate::stage::{Running, machine_only, pass};
 
 use super::FEW;
 
 #[test]
 fn faults_outlive_the_engine_and_containers_are_found_whenever_it_comes() -> Result<()> {
+    machine_only!();
     if let Some(reason) = daemon::obstacle() {
         skip!("{reason}");
     }

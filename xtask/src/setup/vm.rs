@@ -30,9 +30,11 @@ pub(crate) fn ensure_all() -> Result<()> {
 /// # Errors
 /// When a step fails.
 pub(crate) fn ensure(kernel: Kernel) -> Result<PathBuf> {
-    let needed = ["qemu-system-x86_64", "depmod", "dpkg", "ip"];
+    // virtme-ng calls file(1) to look at a kernel image.
+    let needed = ["qemu-system-x86_64", "depmod", "dpkg", "ip", "file"];
     if needed.iter().any(|program| exec::find(program).is_none()) {
-        apt::install("virtual machines", &["qemu-system-x86", "kmod", "dpkg", "iproute2"])?;
+        let packages = ["qemu-system-x86", "kmod", "dpkg", "iproute2", "file"];
+        apt::install("virtual machines", &packages)?;
     }
     ensure_virtme()?;
     // Its busybox is what the initial file system is made of.

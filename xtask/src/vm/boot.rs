@@ -107,13 +107,19 @@ fn attempt(plan: &Plan, kvm: bool, line: &mut impl FnMut(&str)) -> Result<Option
 /// The command that starts the machine.
 fn command(plan: &Plan, kvm: bool) -> Command {
     let mut vng = Command::new(setup::virtme_bin().join("vng"));
-    vng.args(["-v", "--force-9p", "--append", "apparmor=0 mitigations=off rcupdate.rcu_expedited=1", "--run"])
-        .arg(&plan.image)
-        .args(["--memory", &plan.machine.memory, "--cpus", &plan.machine.cpus.to_string()])
-        .arg("--rwdir")
-        .arg(place::vm_share())
-        .arg("--exec")
-        .arg(format!("bash {}", guest::quote(&script_file().to_string_lossy())));
+    vng.args([
+        "-v",
+        "--force-9p",
+        "--append",
+        "apparmor=0 mitigations=off rcupdate.rcu_expedited=1",
+        "--run",
+    ])
+    .arg(&plan.image)
+    .args(["--memory", &plan.machine.memory, "--cpus", &plan.machine.cpus.to_string()])
+    .arg("--rwdir")
+    .arg(place::vm_share())
+    .arg("--exec")
+    .arg(format!("bash {}", guest::quote(&script_file().to_string_lossy())));
     if !kvm {
         vng.arg("--disable-kvm");
         if !emulates_patching() {

@@ -16,12 +16,12 @@ pub(crate) fn line(text: &str) -> String {
     out
 }
 
-/// As [`line`], and line breaks stay.
+/// As [`line()`], and line breaks stay.
 pub(crate) fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// As [`line`], cut to `limit` columns of a terminal.
+/// As [`line()`], cut to `limit` columns of a terminal.
 pub(crate) fn cell(text: &str, limit: usize) -> String {
     // Enough for the cell even if nothing is escaped; the rest could be very long.
     let mut rest = text.chars();
