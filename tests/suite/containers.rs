@@ -28,7 +28,7 @@ const LOSE_ALL: &str = "target = \"app=web\"\nloss = \"100%\"";
 
 #[test]
 fn a_policy_hits_who_ran_before_who_comes_later_and_who_restarts_and_nobody_else() -> Result<()> {
-    let stage = stage!();
+    let stage = stage!(every kernel);
     let cast = stage.cast()?;
     let Cast { web: other, client, network, .. } = &*cast;
     let mut early = stage.run("early", "app=shop", network)?;
@@ -84,7 +84,7 @@ fn undisturbed<T>(ways: &[Way; 2], work: impl FnOnce() -> Result<T>) -> Result<T
 
 #[test]
 fn an_edited_rate_takes_effect_and_no_other_packet_is_ever_lost() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let Cast { web, client, .. } = &*cast;
     let (free, hit) = (client.ways_to(web)?, client.ways_to(web)?);
@@ -185,7 +185,7 @@ fn a_container_without_a_veth_is_reported_and_others_are_hit() -> Result<()> {
 
 #[test]
 fn two_policies_on_one_container_compose_and_both_count() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     compose(&stage, &cast.web, &cast.client)
 }

@@ -94,7 +94,7 @@ fn foreign_filters_tcx_programs_and_qdiscs_stay_and_work_all_the_time() -> Resul
 /// On kernels without TCX the filter goes on a clsact qdisc that the daemon made and then must keep.
 #[test]
 fn a_filter_that_somebody_adds_while_the_daemon_runs_outlives_it() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let web = stage.run("owned", "app=owned", &cast.network)?;
     let ways = cast.client.ways_to(&web)?;

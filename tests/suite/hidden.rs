@@ -57,7 +57,7 @@ fn waiting(socket: &UdpSocket) -> u64 {
 
 #[test]
 fn the_host_is_told_nothing_of_datagrams_lost_on_the_way_to_a_container() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let web = &cast.web;
     web.ways_from_host()?;

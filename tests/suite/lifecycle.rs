@@ -97,7 +97,7 @@ fn after_kill_9_entropyctl_cleanup_leaves_nothing() -> Result<()> {
 
 #[test]
 fn after_kill_9_a_new_daemon_puts_the_policy_back_and_leaves_nothing_in_the_end() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cut = Cut::new(&stage)?;
     let before = Snapshot::take()?;
     cut.start(&stage, &[])?.kill()?;
@@ -109,7 +109,7 @@ fn after_kill_9_a_new_daemon_puts_the_policy_back_and_leaves_nothing_in_the_end(
 
 #[test]
 fn cleanup_beside_a_running_daemon_is_refused() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &[])?;
     let output = stage.installation.entropyctl(&["cleanup"])?;
@@ -132,7 +132,7 @@ fn after_kill_9_traffic_flows_within_the_lease_and_a_second() -> Result<()> {
 /// The lease alone: a stopped process keeps its links and filters.
 #[test]
 fn a_hung_daemon_stops_injecting_within_the_lease_and_goes_on_when_it_wakes() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &["--lease", "2"])?;
     daemon.signal(libc::SIGSTOP)?;
@@ -145,7 +145,7 @@ fn a_hung_daemon_stops_injecting_within_the_lease_and_goes_on_when_it_wakes() ->
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cut = Cut::new(&stage)?;
     let daemon = cut.start(&stage, &[])?;
     let with_one = Snapshot::take()?;
@@ -164,7 +164,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
 
 #[test]
 fn a_container_that_is_removed_under_a_fault_leaves_nothing() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let before = Snapshot::take()?;
     let web = stage.run("victim", "app=victim", &cast.network)?;

@@ -149,7 +149,7 @@ fn web_and_db_are_cut_off_from_one_another_and_from_nobody_else() -> Result<()> 
 
 #[test]
 fn arp_goes_on_under_a_partition() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let three = Three::new(&stage)?;
     let daemon = three.start(&stage, "")?;
     if !forget_neighbours(&three.web)? || !forget_neighbours(&three.db)? {
@@ -170,7 +170,7 @@ fn arp_goes_on_under_a_partition() -> Result<()> {
 /// tells Ethernet addresses passes, over IPv6 too.
 #[test]
 fn a_partition_of_one_direction_leaves_the_other_open_also_for_strangers() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let three = Three::new(&stage)?;
     let Cast { web, db, .. } = &*three;
     three.others_are_untouched().context("control")?;
@@ -195,7 +195,7 @@ fn a_partition_of_one_direction_leaves_the_other_open_also_for_strangers() -> Re
 
 #[test]
 fn a_db_that_is_replaced_by_one_with_another_address_is_cut_off_too() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let Cast { web, client, network, .. } = &*cast;
     let old = stage.run("store", "app=store", network)?;

@@ -36,7 +36,7 @@ const WRONG: [(&str, &str); 10] = [
 
 #[test]
 fn wrong_files_are_named_by_line_and_the_last_good_state_stays_in_force() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let web = &cast.web;
     let ways = cast.client.ways_to(web)?;
@@ -65,7 +65,7 @@ fn wrong_files_are_named_by_line_and_the_last_good_state_stays_in_force() -> Res
 
 #[test]
 fn a_daemon_that_starts_with_a_wrong_file_waits_for_it_to_be_mended() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let web = &cast.web;
     let ways = cast.client.ways_to(web)?;

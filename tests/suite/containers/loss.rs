@@ -69,7 +69,7 @@ fn policy(peer: &Running, way: Direction, rate: f64) -> String {
 
 #[test]
 fn ten_percent_are_lost_both_ways_over_ipv4_and_ipv6_of_tcp_udp_and_icmp() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let Cast { web, client: other, .. } = &*cast;
     for kind in Kind::all() {
@@ -91,7 +91,7 @@ fn ten_percent_are_lost_both_ways_over_ipv4_and_ipv6_of_tcp_udp_and_icmp() -> Re
 
 #[test]
 fn every_rate_from_0_to_100_percent_is_kept() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let Cast { web, client: other, .. } = &*cast;
     let daemon = stage.installation.start(&[])?;

@@ -119,7 +119,7 @@ fn with_the_line_tcp_learns_of_a_loss_by_silence_only() -> Result<()> {
 
 #[test]
 fn tcp_from_the_host_repairs_what_the_daemon_loses() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let web = &cast.web;
     web.ways_from_host()?;
