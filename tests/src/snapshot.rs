@@ -54,7 +54,7 @@ impl Snapshot {
         let deadline = Instant::now() + patience(10);
         loop {
             let now = Self::look()?;
-            if now == *self {
+            if self.is_restored_by(&now) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -62,6 +62,13 @@ impl Snapshot {
             }
             thread::sleep(APART);
         }
+    }
+
+    /// A BPF object that no process held may be gone: it was about to be freed. One that was attached
+    /// or pinned would be missed there.
+    fn is_restored_by(&self, now: &Self) -> bool {
+        now.0.is_subset(&self.0)
+            && self.0.difference(&now.0).all(|line| line.starts_with(bpf::OBJECT))
     }
 
     /// What `other` has more (`+`) and less (`-`).
@@ -113,6 +120,13 @@ mod tests {
     fn a_difference_names_what_came_and_what_went() {
         let (before, after) = (of(&["a", "b 1"]), of(&["a", "c 2"]));
         assert_eq!(before.difference(&after), "+ c 2\n- b 1\n");
+        assert!(!before.is_restored_by(&after));
         assert!(before.has(&["b", "1"]) && !before.has(&["a", "1"]));
+    }
+    #[test]
+    fn an_object_that_was_being_freed_may_be_gone_and_nothing_may_be_new() {
+        let (before, after) = (of(&["a", "BPF map 1 x"]), of(&["a"]));
+        assert!(before.is_restored_by(&after) && before.is_restored_by(&before));
+        assert!(!after.is_restored_by(&before));
     }
 }

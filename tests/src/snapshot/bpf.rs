@@ -11,6 +11,9 @@ use aya::{
 /// The programs whose descriptors do not excuse an object.
 const SUSPECTS: [&str; 2] = ["entropyd", "entropyctl"];
 
+/// Begins the line of an object.
+pub(super) const OBJECT: &str = "BPF";
+
 /// One line for each BPF object of the machine, but not for those that other processes than ours
 /// hold by a descriptor: tests that run at the same time load the same object.
 ///
@@ -37,14 +40,14 @@ pub(super) fn objects() -> Result<Vec<String>> {
         let kind = format!("{:?}", program.program_type());
         if !kind.contains("CGROUP") {
             let name = program.name_as_str().unwrap_or_default();
-            lines.push(format!("program {} {name} ({kind})", program.id()));
+            lines.push(format!("{OBJECT} program {} {name} ({kind})", program.id()));
         }
     }
     for map in maps.iter().filter(|map| !held.contains(&("map", map.id()))) {
-        lines.push(format!("map {} {}", map.id(), map.name_as_str().unwrap_or_default()));
+        lines.push(format!("{OBJECT} map {} {}", map.id(), map.name_as_str().unwrap_or_default()));
     }
     for link in links.iter().filter(|link| !held.contains(&("link", link.id()))) {
-        lines.push(format!("link {} of program {}", link.id(), link.program_id()));
+        lines.push(format!("{OBJECT} link {} of program {}", link.id(), link.program_id()));
     }
     Ok(lines)
 }
