@@ -180,13 +180,21 @@ fn follow(
                 if kvm && no_kvm {
                     return Ok(End::NoKvm);
                 }
+                if fatal && kvm && !started {
+                    return Ok(End::NoKvm);
+                }
                 if fatal {
                     drain(said, console);
                     bail!("the kernel reported `{}`", text.trim());
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(End::Over),
+            // Some machines offer KVM and then refuse a register or an instruction, in ever other
+            // words: whatever ends before the script began is the processor's help failing.
+            Err(RecvTimeoutError::Disconnected) => {
+                let began = place::vm_share().join(guest::STARTED).exists();
+                return Ok(if kvm && !began { End::NoKvm } else { End::Over });
+            }
         }
         started = started || place::vm_share().join(guest::STARTED).exists();
         if !started && start.elapsed() > boot_limit {
