@@ -4,6 +4,8 @@
 //! shared generator state: the same seed and the same order of packets give the same decisions on
 //! every kernel and on the host, however many CPUs take part.
 
+pub mod correlated;
+
 use crate::record;
 
 record! {
@@ -41,6 +43,13 @@ impl Probability {
         if self.raw == u32::MAX { 1 << 32 } else { self.raw as u64 }
     }
 
+    /// Whether it is zero.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_never(self) -> bool {
+        self.raw == 0
+    }
+
     /// Whether a draw hits.
     #[inline(always)]
     #[must_use]
@@ -56,6 +65,28 @@ impl Probability {
 pub enum Stream {
     /// Is the packet lost?
     Loss = 1,
+    /// Does the draw for the loss stay as it was? (Correlation.)
+    LossRenewal = 2,
+    /// Which state does a loss model go to?
+    LossState = 3,
+    /// How long is the packet delayed?
+    Delay = 4,
+    /// Does the delay stay as it was?
+    DelayRenewal = 5,
+    /// Is the packet sent early?
+    Reorder = 6,
+    /// Does the draw for the reordering stay as it was?
+    ReorderRenewal = 7,
+    /// Is the packet sent twice?
+    Duplicate = 8,
+    /// Does the draw for the duplicate stay as it was?
+    DuplicateRenewal = 9,
+    /// Is the packet damaged?
+    Corrupt = 10,
+    /// Does the draw for the damage stay as it was?
+    CorruptRenewal = 11,
+    /// Where is it damaged?
+    CorruptPlace = 12,
 }
 
 /// The finaliser of SplitMix64: a bijection on 64 bits in which every output bit depends on every

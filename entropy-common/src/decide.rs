@@ -1,51 +1,35 @@
 //! Rules, packet and time in; verdict out. The only place that composes faults.
+//!
+//! Two passes over the rules of a hook. The first one, [`look`], is about chance: who matches, and
+//! whether the packet is lost, sent twice or damaged. Only if it is not lost the second one,
+//! [`delay`], is about time: delays add up, the slowest link wins, a packet is sent early once. So a
+//! lost packet takes no bandwidth. [`Progress`] goes from rule to rule; [`Progress::verdict`] sums up.
+//!
+//! The passes are functions of one rule, so that the kernel can make them the body of a loop that
+//! its verifier checks once. There, `Progress` should live in a map: what comes out of memory is
+//! unknown to the verifier, and it follows one way through the next rule instead of one for every
+//! combination of what the rules before have decided.
 
-use network_types::ip::IpProto;
+mod environment;
+mod progress;
 
-use crate::{
-    packet::{Packet, Ports},
-    peer::{Family, PeerKey},
-    rule::{ANY_ICMP, ANY_PROTOCOL, Direction, MAX_RULES, Match, Rule, RuleSet},
+pub use self::{
+    environment::{Environment, Tally},
+    progress::{Progress, Verdict},
 };
-
-/// What happens to a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// It vanishes.
-    pub lost: bool,
-}
-
-/// What deciding needs from around it: the peer map and the rules' counters.
-pub trait Environment {
-    /// The counters of one rule.
-    type Tally: Tally;
-
-    /// Whether an address belongs to a peer group.
-    fn is_peer(&self, key: &PeerKey) -> bool;
-
-    /// The counters of the rule with this number. `None` is an internal error: the rule is skipped
-    /// and the implementation counts it.
-    fn tally(&self, rule: u32) -> Option<Self::Tally>;
-}
-
-/// The counters of one rule ([`RuleState`](crate::stats::RuleState)).
-pub trait Tally {
-    /// A packet passed while the rule was in force.
-    fn seen(&self);
-
-    /// The rule matched a packet of this length in bytes. Returns how many it had matched before,
-    /// which is the packet's ordinal. Every call must return another number, on whatever CPU.
-    fn matched(&self, bytes: u32) -> u64;
-
-    /// The rule lost a packet of this length in bytes.
-    fn lost(&self, bytes: u32);
-}
+use crate::{
+    packet::Packet,
+    peer::PeerKey,
+    rule::{Direction, MAX_RULES, Match, Rule, RuleSet},
+    stats::{Counter, bucket},
+};
 
 /// Decides over one packet.
 ///
-/// Every rule looks at every packet, whatever the rules before it decided: so the decisions of a
-/// rule depend on its seed and on the packets that it matches, and not on other policies. Faults
-/// compose: what any rule loses is lost.
+/// Every rule looks at every packet, whatever the rules before it decided: so which packets a rule
+/// loses, duplicates and damages depends on its seed and on the packets that it matches, and not on
+/// other policies. Faults compose: what any rule loses is lost, and so on. Within a rule a packet that
+/// is cut off is not asked for loss, and a lost one not for the rest.
 #[inline(always)]
 pub fn decide<E: Environment>(
     set: &RuleSet,
@@ -54,37 +38,159 @@ pub fn decide<E: Environment>(
     now_ns: u64,
     environment: &E,
 ) -> Verdict {
-    let mut verdict = Verdict::default();
+    let mut progress = Progress::ZERO;
+    progress.begin(packet);
     for index in 0..MAX_RULES {
         if index >= set.count as usize {
             break;
         }
-        let rule = &set.rules[index];
-        if rule.in_force(now_ns) {
-            verdict.lost |= rule_loses(rule, direction, packet, environment);
+        look(index, &set.rules[index], direction, packet, now_ns, environment, &mut progress);
+    }
+    if progress.must_delay() {
+        for index in 0..MAX_RULES {
+            if index >= set.count as usize {
+                break;
+            }
+            delay(index, &set.rules[index], packet, now_ns, environment, &mut progress);
         }
     }
-    verdict
+    progress.verdict(now_ns, environment)
 }
 
+/// The first pass: one rule, the one with this index in its set, looks at a packet.
 #[inline(always)]
-fn rule_loses<E: Environment>(
+pub fn look<E: Environment>(
+    index: usize,
     rule: &Rule,
     direction: Direction,
     packet: &Packet,
+    now_ns: u64,
     environment: &E,
-) -> bool {
-    let Some(tally) = environment.tally(rule.id) else { return false };
-    tally.seen();
-    if !matches(&rule.matcher, direction, packet, environment) {
-        return false;
+    progress: &mut Progress,
+) {
+    if !rule.in_force(now_ns) {
+        return;
     }
-    let ordinal = tally.matched(packet.length);
-    let lost = rule.partition.hits() | rule.loss.hits(rule.seed, ordinal);
-    if lost {
-        tally.lost(packet.length);
+    let Some(tally) = environment.tally(rule.id) else { return };
+    tally.add(Counter::Seen, 1);
+    if !matches(&rule.matcher, direction, packet, progress.flow, environment) {
+        return;
     }
-    lost
+    tally.add(Counter::MatchedBytes, u64::from(packet.length));
+    let ordinal = tally.add(Counter::Matched, 1);
+
+    if rule.partition.hits(packet) {
+        return lose(packet, &tally, progress);
+    }
+    if rule.loss.hits(rule.seed, ordinal, &tally) {
+        if rule.loss.ecn == 0 || packet.ecn == 0 {
+            return lose(packet, &tally, progress);
+        }
+        tally.add(Counter::Marked, 1);
+        progress.mark_ce = 1;
+    }
+    progress.note_ordinal(index, ordinal);
+    if rule.duplicate.hits(rule.seed, ordinal, &tally) {
+        progress.duplicate(index);
+    }
+    if rule.corrupt.hits(rule.seed, ordinal, &tally) {
+        progress.corrupt(index, rule, ordinal);
+    }
+    if rule.is_timed() {
+        progress.note_timed(index);
+    }
+}
+
+#[inline(always)]
+fn lose<T: Tally>(packet: &Packet, tally: &T, progress: &mut Progress) {
+    tally.add(Counter::Lost, 1);
+    tally.add(Counter::LostBytes, u64::from(packet.length));
+    progress.lost = 1;
+}
+
+/// The second pass: one rule that matched, the one with this index, says when a packet leaves.
+#[inline(always)]
+pub fn delay<E: Environment>(
+    index: usize,
+    rule: &Rule,
+    packet: &Packet,
+    now_ns: u64,
+    environment: &E,
+    progress: &mut Progress,
+) {
+    if progress.lost != 0 || !progress.acts(index) {
+        return;
+    }
+    let Some(tally) = environment.tally(rule.id) else { return };
+    let ordinal = progress.ordinal(index);
+    // Counted here, where it is certain that the packet is not lost by chance.
+    if progress.has_duplicated(index) {
+        tally.add(Counter::Duplicated, 1);
+    }
+    if progress.has_corrupted(index) {
+        tally.add(Counter::Corrupted, 1);
+    }
+    if !rule.is_timed() {
+        return;
+    }
+    let waited_ns =
+        if rule.rate.acts() { shape(rule, packet, ordinal, now_ns, &tally, progress) } else { 0 };
+    if progress.lost != 0 {
+        return;
+    }
+    let early = rule.reorder.hits(rule.seed, ordinal, &tally);
+    if early {
+        tally.add(Counter::Reordered, 1);
+        progress.reorder(rule);
+    }
+    let delay_ns = if rule.delay.acts() {
+        let delay_ns = rule.delay.given(rule.seed, ordinal, &tally, environment);
+        progress.delay(rule, delay_ns);
+        // What goes all the way to the front is not delayed.
+        if early && rule.reorder.jump_ns == 0 { 0 } else { delay_ns }
+    } else {
+        0
+    };
+    progress.split(rule);
+    count_delay(&tally, delay_ns, waited_ns);
+}
+
+/// Sends the packet through the rule's link; returns how long that takes in nanoseconds.
+#[inline(always)]
+fn shape<T: Tally>(
+    rule: &Rule,
+    packet: &Packet,
+    ordinal: u64,
+    now_ns: u64,
+    tally: &T,
+    progress: &mut Progress,
+) -> u64 {
+    let shaped = rule.rate.send(packet, ordinal, now_ns, tally);
+    if shaped.dropped {
+        tally.add(Counter::QueueDropped, 1);
+        progress.lost = 1;
+        return 0;
+    }
+    if shaped.mark & (packet.ecn != 0) {
+        tally.add(Counter::Marked, 1);
+        progress.mark_ce = 1;
+    }
+    progress.pass_link(shaped.departure_ns);
+    shaped.departure_ns - now_ns
+}
+
+#[inline(always)]
+fn count_delay<T: Tally>(tally: &T, delay_ns: u64, waited_ns: u64) {
+    if waited_ns != 0 {
+        tally.add(Counter::Shaped, 1);
+    }
+    if delay_ns != 0 {
+        tally.add(Counter::Delayed, 1);
+    }
+    let given_ns = delay_ns + waited_ns;
+    if given_ns != 0 {
+        tally.add_delay(bucket(given_ns));
+    }
 }
 
 /// Whether a rule is for a packet: all of its conditions hold.
@@ -93,36 +199,16 @@ fn matches<E: Environment>(
     matcher: &Match,
     direction: Direction,
     packet: &Packet,
+    flow: u64,
     environment: &E,
 ) -> bool {
-    matches_protocol(matcher.protocol, packet)
-        && matches_ports(matcher, packet.ports)
+    matcher.holds(direction, packet, flow)
         && (matcher.peer_group == 0
             || environment.is_peer(&PeerKey::new(
                 matcher.peer_group,
                 packet.family,
                 packet.peer(direction),
             )))
-}
-
-#[inline(always)]
-fn matches_protocol(wanted: u16, packet: &Packet) -> bool {
-    wanted == ANY_PROTOCOL
-        || wanted == u16::from(packet.protocol)
-        || (wanted == ANY_ICMP
-            && packet.protocol
-                == match packet.family {
-                    Family::V4 => IpProto::Icmp as u8,
-                    Family::V6 => IpProto::Ipv6Icmp as u8,
-                })
-}
-
-#[inline(always)]
-fn matches_ports(matcher: &Match, ports: Ports) -> bool {
-    let wanted = matcher.port_first..=matcher.port_last;
-    matcher.port_last == 0
-        || (ports.present
-            && (wanted.contains(&ports.source) || wanted.contains(&ports.destination)))
 }
 
 #[cfg(test)]

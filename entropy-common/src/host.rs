@@ -9,16 +9,22 @@ use std::{cell::Cell, collections::HashMap, rc::Rc, vec::Vec};
 
 use crate::{
     decide::{Environment, Tally},
-    peer::PeerKey,
+    fault::delay::{
+        Tables,
+        table::{Distribution, Table},
+    },
+    memory::{Memory, RuleMemory, Word},
+    peer::{PeerEntry, PeerKey},
     rule::Rule,
-    stats::RuleState,
+    stats::{Counter, RuleState},
 };
 
-/// Counters and peers in memory.
+/// Counters, peers and distributions in memory.
 #[derive(Debug, Default)]
 pub struct Host {
     states: HashMap<u32, Rc<Cell<RuleState>>>,
-    peers: Vec<(PeerKey, u32)>,
+    peers: Vec<(PeerKey, u32, PeerEntry)>,
+    tables: Vec<Table>,
 }
 
 impl Host {
@@ -28,7 +34,30 @@ impl Host {
     pub fn new(rules: &[Rule], peers: &[(PeerKey, u32)]) -> Self {
         let states =
             rules.iter().map(|rule| (rule.id, Rc::new(Cell::new(RuleState::ZERO)))).collect();
-        Self { states, peers: peers.into() }
+        let peers = peers.iter().map(|(key, bits)| (*key, *bits, PeerEntry::MEMBER)).collect();
+        Self { states, peers, tables: Vec::new() }
+    }
+
+    /// The same with networks that do not belong to their group, though a wider one does: of all
+    /// networks that hold an address, the one with the longest prefix counts.
+    #[must_use]
+    pub fn excluding(mut self, peers: &[(PeerKey, u32)]) -> Self {
+        let excluded = PeerEntry { member: 0 };
+        self.peers.extend(peers.iter().map(|(key, bits)| (*key, *bits, excluded)));
+        self
+    }
+
+    /// The same with tables, numbered from 0.
+    #[must_use]
+    pub fn with_tables(self, tables: Vec<Table>) -> Self {
+        Self { tables, ..self }
+    }
+
+    /// The same with the tables of the distributions that have a name, in the order of
+    /// [`Distribution::ALL`].
+    #[must_use]
+    pub fn with_distributions(self) -> Self {
+        self.with_tables(Distribution::ALL.into_iter().map(Distribution::table).collect())
     }
 
     /// What a rule has counted; zeros for a rule that is not there.
@@ -46,11 +75,21 @@ fn same_prefix(a: &PeerKey, b: &PeerKey, bits: u32) -> bool {
     a.scope == b.scope && number(a) & mask == number(b) & mask
 }
 
+impl Tables for Host {
+    fn table_entry(&self, table: u32, index: u32) -> i32 {
+        self.tables.table_entry(table, index)
+    }
+}
+
 impl Environment for Host {
     type Tally = HostTally;
 
     fn is_peer(&self, key: &PeerKey) -> bool {
-        self.peers.iter().any(|(network, bits)| same_prefix(network, key, *bits))
+        self.peers
+            .iter()
+            .filter(|(network, bits, _)| same_prefix(network, key, *bits))
+            .max_by_key(|(_, bits, _)| *bits)
+            .is_some_and(|(_, _, entry)| *entry == PeerEntry::MEMBER)
     }
 
     fn tally(&self, rule: u32) -> Option<HostTally> {
@@ -63,33 +102,76 @@ impl Environment for Host {
 pub struct HostTally(Rc<Cell<RuleState>>);
 
 impl HostTally {
-    fn update(&self, change: impl FnOnce(&mut RuleState)) {
+    fn update<T>(&self, change: impl FnOnce(&mut RuleState) -> T) -> T {
         let mut state = self.0.get();
-        change(&mut state);
+        let result = change(&mut state);
         self.0.set(state);
+        result
     }
 }
 
 impl Tally for HostTally {
-    fn seen(&self) {
-        self.update(|state| state.seen += 1);
+    fn add(&self, counter: Counter, amount: u64) -> u64 {
+        self.update(|state| {
+            let value = match counter {
+                Counter::Seen => &mut state.seen,
+                Counter::Matched => &mut state.matched,
+                Counter::MatchedBytes => &mut state.matched_bytes,
+                Counter::Lost => &mut state.lost,
+                Counter::LostBytes => &mut state.lost_bytes,
+                Counter::Delayed => &mut state.delayed,
+                Counter::Reordered => &mut state.reordered,
+                Counter::Duplicated => &mut state.duplicated,
+                Counter::Corrupted => &mut state.corrupted,
+                Counter::Shaped => &mut state.shaped,
+                Counter::Marked => &mut state.marked,
+                Counter::QueueDropped => &mut state.queue_dropped,
+            };
+            let before = *value;
+            *value = before.wrapping_add(amount);
+            before
+        })
     }
 
-    fn matched(&self, bytes: u32) -> u64 {
-        let ordinal = self.0.get().matched;
+    fn add_delay(&self, bucket: u32) {
         self.update(|state| {
-            state.matched += 1;
-            state.matched_bytes += u64::from(bytes);
+            if let Some(count) = state.delays.get_mut(bucket as usize) {
+                *count += 1;
+            }
         });
-        ordinal
     }
+}
 
-    fn lost(&self, bytes: u32) {
-        self.update(|state| {
-            state.lost += 1;
-            state.lost_bytes += u64::from(bytes);
-        });
+impl Memory for HostTally {
+    fn update(&self, word: Word, step: impl Fn(u64) -> u64) -> u64 {
+        self.update(|state| update(&mut state.memory, word, step))
     }
+}
+
+/// The memory of a rule that nobody counts for, for a fault that is looked at alone.
+#[derive(Debug)]
+pub struct HostMemory(Cell<RuleMemory>);
+
+impl Default for HostMemory {
+    fn default() -> Self {
+        Self(Cell::new(RuleMemory::ZERO))
+    }
+}
+
+impl Memory for HostMemory {
+    fn update(&self, word: Word, step: impl Fn(u64) -> u64) -> u64 {
+        let mut memory = self.0.get();
+        let before = update(&mut memory, word, step);
+        self.0.set(memory);
+        before
+    }
+}
+
+fn update(memory: &mut RuleMemory, word: Word, step: impl Fn(u64) -> u64) -> u64 {
+    let place = &mut memory.words[word as usize];
+    let before = *place;
+    *place = step(before);
+    before
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What Entropy's eBPF programs and its user space share.
 //!
 //! Two things live here, each written once for both sides: the **records** that maps hold
-//! ([`rule`], [`peer`], [`stats`], [`lease`]), laid out with the padding proved at compile time, and
+//! ([`rule`], [`peer`], [`stats`], [`memory`], [`lease`]), laid out with the padding proved at compile time, and
 //! the **decision arithmetic** ([`packet`], [`chance`], [`fault`], [`decide`]): given the rules of a
 //! hook, a packet, the time and the counters, what happens to the packet. The kernel and the host
 //! call the same functions, so what the unit tests prove of one holds for the other.
@@ -16,9 +16,12 @@ pub mod fault;
 #[cfg(any(test, feature = "user"))]
 pub mod host;
 pub mod lease;
+pub mod memory;
 pub mod names;
 pub mod packet;
 pub mod peer;
 pub mod record;
 pub mod rule;
 pub mod stats;
+#[cfg(test)]
+mod testing;

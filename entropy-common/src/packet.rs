@@ -3,70 +3,29 @@
 //! One parser for both sides. The kernel reads through `bpf_skb_load_bytes`, which also reaches
 //! packets that are not linear, the host from a slice; neither is trusted to be long enough.
 
+mod frame;
+pub mod tcp;
+mod upper;
+
 use network_types::{
     eth::{EthHdr, EtherType},
     ip::{IpProto, Ipv4Hdr, Ipv6Hdr},
     vlan::VlanHdr,
 };
 
+pub use self::frame::{Frame, Header};
+use self::{
+    frame::Aligned,
+    upper::{Transport, Upper, is_neighbour_discovery, transport, upper_layer},
+};
 use crate::{
+    chance::mix,
     peer::{Address, Family},
     rule::Direction,
 };
 
 /// Most VLAN tags that are looked through (802.1ad: a service tag and a customer tag).
 const MAX_VLAN_TAGS: usize = 2;
-/// Most IPv6 extension headers that are looked through. RFC 8200 section 4.1 knows seven places for
-/// them in a packet. Behind more, the upper protocol counts as unknown.
-const MAX_EXTENSION_HEADERS: usize = 8;
-/// Bits of the fragment offset in the second half-word of IPv6's fragment header (RFC 8200, 4.5).
-const IPV6_FRAGMENT_OFFSET: u16 = 0xfff8;
-
-/// A header that can be read straight from packet bytes.
-///
-/// # Safety
-/// Every bit pattern must be a valid value, and there must be no padding.
-pub unsafe trait Header: Copy {}
-
-// SAFETY: byte arrays and one integer.
-unsafe impl Header for EthHdr {}
-// SAFETY: as above.
-unsafe impl Header for VlanHdr {}
-// SAFETY: bytes and byte arrays, 20 of them: no padding with an alignment of four.
-unsafe impl Header for Aligned<Ipv4Hdr> {}
-// SAFETY: as above, 40 of them.
-unsafe impl Header for Aligned<Ipv6Hdr> {}
-// SAFETY: bytes.
-unsafe impl<const N: usize> Header for [u8; N] {}
-
-/// A header of byte arrays, read to where its words can be taken as words.
-#[derive(Clone, Copy)]
-#[repr(C, align(4))]
-struct Aligned<T>(T);
-
-const _: () = assert!(size_of::<Aligned<Ipv4Hdr>>() == 20 && size_of::<Aligned<Ipv6Hdr>>() == 40);
-
-/// A frame, from its Ethernet header on.
-pub trait Frame {
-    /// Length in bytes.
-    fn length(&self) -> u32;
-
-    /// The header at `offset`; `None` when the frame ends before the header does.
-    fn read<T: Header>(&self, offset: u32) -> Option<T>;
-}
-
-impl Frame for [u8] {
-    fn length(&self) -> u32 {
-        u32::try_from(self.len()).unwrap_or(u32::MAX)
-    }
-
-    fn read<T: Header>(&self, offset: u32) -> Option<T> {
-        let start = usize::try_from(offset).ok()?;
-        let bytes = self.get(start..start.checked_add(size_of::<T>())?)?;
-        // SAFETY: the slice has the size of T, and any bytes are a valid T.
-        Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
-    }
-}
 
 /// Why a frame is none of ours. It passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +71,12 @@ pub struct Packet {
     /// Length of the frame in bytes, Ethernet header included. A segmentation-offload super-packet
     /// is one packet.
     pub length: u32,
+    /// Bytes behind the upper protocol's header (of ICMP its first eight bytes, of a protocol that
+    /// has none here the IP header). All of a super-packet's segments together.
+    pub payload: u32,
+    /// How many segments a super-packet has. 1 after parsing: the bytes do not say. The kernel knows
+    /// (`gso_segs`), and sets it where it is more.
+    pub segments: u32,
     /// IPv4 or IPv6.
     pub family: Family,
     /// The sender.
@@ -121,11 +86,71 @@ pub struct Packet {
     /// Upper protocol, behind the extension headers of IPv6. For packets whose extension headers
     /// cannot be followed to the end, the last one that could be seen.
     pub protocol: u8,
+    /// The flags of a TCP header ([`tcp`]); 0 for packets without one.
+    pub tcp_flags: u8,
+    /// The two bits of explicit congestion notification (RFC 3168): 0 for packets that cannot be
+    /// marked.
+    pub ecn: u8,
     /// Ports, if it has some.
     pub ports: Ports,
 }
 
 impl Packet {
+    /// A small TCP segment over IPv4, for tests.
+    #[cfg(test)]
+    pub(crate) const EXAMPLE: Self = Self {
+        length: 100,
+        payload: 46,
+        segments: 1,
+        family: Family::V4,
+        source: Address { words: [u32::from_ne_bytes([10, 0, 0, 1]), 0, 0, 0] },
+        destination: Address { words: [u32::from_ne_bytes([10, 0, 0, 2]), 0, 0, 0] },
+        protocol: IpProto::Tcp as u8,
+        tcp_flags: tcp::ACK,
+        ecn: 0,
+        ports: Ports::new(40_000, 5432),
+    };
+
+    /// Segments, at least one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn segment_count(&self) -> u64 {
+        if self.segments == 0 { 1 } else { self.segments as u64 }
+    }
+
+    /// Bytes that the packet takes on a wire: the headers once for each segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn wire_length(&self) -> u64 {
+        let headers = self.length.saturating_sub(self.payload) as u64;
+        self.length as u64 + headers * (self.segment_count() - 1)
+    }
+
+    /// Whether it has a TCP header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_tcp(&self) -> bool {
+        self.ports.present && self.protocol == IpProto::Tcp as u8
+    }
+
+    /// Whether it is the first segment of a TCP connection: SYN without ACK.
+    #[inline(always)]
+    #[must_use]
+    pub const fn opens_connection(&self) -> bool {
+        self.is_tcp() && self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
+
+    /// A hash of the connection: of protocol, addresses and ports, and the same for both directions
+    /// of it. Later fragments have no ports, and so another hash than the first one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn flow(&self) -> u64 {
+        let source = end(&self.source, self.ports.source);
+        let destination = end(&self.destination, self.ports.destination);
+        // A sum does not know which was which.
+        mix(source.wrapping_add(destination) ^ self.protocol as u64)
+    }
+
     /// Address of the other end, seen from the container.
     #[inline(always)]
     #[must_use]
@@ -172,18 +197,24 @@ impl Packet {
         if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN as u32 {
             return Err(Unfit::Malformed);
         }
-        let first_fragment = u16::from_be_bytes(header.frags) & 0x1fff == 0;
+        let upper = Upper {
+            protocol: header.proto,
+            offset: offset + length,
+            present: u16::from_be_bytes(header.frags) & 0x1fff == 0,
+        };
+        let transport = transport(frame, &upper);
+        let total = u16::from_be_bytes(header.tot_len);
         Ok(Self {
             length: frame.length(),
+            payload: payload(frame.length(), offset, total, &upper, &transport),
+            segments: 1,
             family: Family::V4,
             source: header.src_addr.into(),
             destination: header.dst_addr.into(),
-            protocol: header.proto,
-            ports: if first_fragment {
-                ports(frame, header.proto, offset + length)
-            } else {
-                Ports::NONE
-            },
+            protocol: upper.protocol,
+            tcp_flags: transport.tcp_flags,
+            ecn: header.tos & 3,
+            ports: transport.ports,
         })
     }
 
@@ -200,98 +231,46 @@ impl Packet {
         {
             return Err(Unfit::NeighbourDiscovery);
         }
+        let transport = transport(frame, &upper);
+        let behind = u16::from_be_bytes(header.payload_len);
+        let start = offset + Ipv6Hdr::LEN as u32;
         Ok(Self {
             length: frame.length(),
+            payload: payload(frame.length(), start, behind, &upper, &transport),
+            segments: 1,
             family: Family::V6,
             source: header.src_addr.into(),
             destination: header.dst_addr.into(),
             protocol: upper.protocol,
-            ports: if upper.present {
-                ports(frame, upper.protocol, upper.offset)
-            } else {
-                Ports::NONE
-            },
+            tcp_flags: transport.tcp_flags,
+            // The traffic class stands across the first two bytes; these are its lowest bits.
+            ecn: (header.vcf[1] >> 4) & 3,
+            ports: transport.ports,
         })
     }
 }
 
-/// Where IPv6's extension headers end.
-struct Upper {
-    protocol: u8,
-    offset: u32,
-    /// The upper header itself is in this packet: no later fragment, no chain that breaks off.
-    present: bool,
+/// Bytes behind the upper header, from where `counted` bytes by IP's own count begin. That leaves
+/// out the padding of short frames. A count of 0 stands for a super-packet too long to be counted.
+#[inline(always)]
+const fn payload(
+    length: u32,
+    start: u32,
+    counted: u16,
+    upper: &Upper,
+    transport: &Transport,
+) -> u32 {
+    let by_count = start + counted as u32;
+    let end = if counted == 0 || by_count > length { length } else { by_count };
+    end.saturating_sub(upper.offset + transport.length)
 }
 
+/// A hash of one end of a connection.
 #[inline(always)]
-fn upper_layer<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Upper {
-    const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
-    const ROUTING: u8 = IpProto::Ipv6Route as u8;
-    const FRAGMENT: u8 = IpProto::Ipv6Frag as u8;
-    const AUTHENTICATION: u8 = IpProto::Ah as u8;
-    const DESTINATION: u8 = IpProto::Ipv6Opts as u8;
-    const MOBILITY: u8 = IpProto::MobilityHeader as u8;
-    const HIP: u8 = IpProto::Hip as u8;
-    const SHIM6: u8 = IpProto::Shim6 as u8;
-
-    let mut upper = Upper { protocol, offset, present: true };
-    for _ in 0..MAX_EXTENSION_HEADERS {
-        // Every extension header is at least eight bytes long (RFC 8200, RFC 6564) and begins with
-        // the number of the next one.
-        let unit = match upper.protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 => 8,
-            AUTHENTICATION => 4,
-            FRAGMENT => 0,
-            _ => return upper,
-        };
-        let Some([next, length, high, low]) = frame.read::<[u8; 4]>(upper.offset) else {
-            upper.present = false;
-            return upper;
-        };
-        upper.offset += match unit {
-            // RFC 4302: in units of four bytes, minus two.
-            4 => (u32::from(length) + 2) * 4,
-            8 => (u32::from(length) + 1) * 8,
-            _ => 8,
-        };
-        if upper.protocol == FRAGMENT && u16::from_be_bytes([high, low]) & IPV6_FRAGMENT_OFFSET != 0
-        {
-            upper.protocol = next;
-            upper.present = false;
-            return upper;
-        }
-        upper.protocol = next;
-    }
-    // What stands behind the last header that was looked through is not known to be an upper
-    // protocol.
-    upper.present = !matches!(
-        upper.protocol,
-        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION | MOBILITY | HIP | SHIM6
-    );
-    upper
-}
-
-/// Router and neighbour solicitation and advertisement, and redirect, which are valid with a hop
-/// limit of 255 only (RFC 4861 section 4 and 6.1, 7.1, 8.1).
-#[inline(always)]
-fn is_neighbour_discovery<F: Frame + ?Sized>(frame: &F, hop_limit: u8, offset: u32) -> bool {
-    hop_limit == 255 && matches!(frame.read::<[u8; 1]>(offset), Some([133..=137]))
-}
-
-#[inline(always)]
-fn ports<F: Frame + ?Sized>(frame: &F, protocol: u8, offset: u32) -> Ports {
-    const TCP: u8 = IpProto::Tcp as u8;
-    const UDP: u8 = IpProto::Udp as u8;
-    const UDP_LITE: u8 = IpProto::UdpLite as u8;
-    const SCTP: u8 = IpProto::Sctp as u8;
-    const DCCP: u8 = IpProto::Dccp as u8;
-
-    if !matches!(protocol, TCP | UDP | UDP_LITE | SCTP | DCCP) {
-        return Ports::NONE;
-    }
-    // All of them begin with the two ports.
-    let Some([a, b, c, d]) = frame.read::<[u8; 4]>(offset) else { return Ports::NONE };
-    Ports::new(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+const fn end(address: &Address, port: u16) -> u64 {
+    let [a, b, c, d] = address.words;
+    let high = mix(a as u64 | (b as u64) << 32);
+    mix(high.wrapping_add(c as u64 | (d as u64) << 32) ^ ((port as u64) << 16 | 1))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ unsafe impl Field for u16 {}
 unsafe impl Field for u32 {}
 // SAFETY: as above.
 unsafe impl Field for u64 {}
+// SAFETY: as above.
+unsafe impl Field for i32 {}
 // SAFETY: an array of such fields has no padding between them.
 unsafe impl<T: Field, const N: usize> Field for [T; N] {}
 

@@ -1,8 +1,15 @@
 //! Rules: the kernel's record of injections.
 
+mod matcher;
+
+pub use self::matcher::{
+    ANY_ICMP, ANY_PAYLOAD, ANY_PROTOCOL, Match, WITH_PAYLOAD, WITHOUT_PAYLOAD,
+};
 use crate::{
-    chance::Probability,
-    fault::{loss::Loss, partition::Partition},
+    fault::{
+        corrupt::Corrupt, delay::Delay, duplicate::Duplicate, loss::Loss, partition::Partition,
+        rate::Rate, reorder::Reorder,
+    },
     record,
 };
 
@@ -77,33 +84,6 @@ record! {
     }
 }
 
-/// [`Match::protocol`] of a rule for packets of any protocol.
-pub const ANY_PROTOCOL: u16 = 0xffff;
-/// [`Match::protocol`] of a rule for ICMP on IPv4 and ICMPv6 on IPv6.
-pub const ANY_ICMP: u16 = 0x0100;
-
-record! {
-    /// Which packets a rule is for. All conditions must hold.
-    pub struct Match {
-        /// The peer group that the other end must belong to; 0 for any peer.
-        pub peer_group: u32,
-        /// IP protocol number, [`ANY_PROTOCOL`] or [`ANY_ICMP`].
-        pub protocol: u16,
-        /// First port of a range that one of the two ends must lie in.
-        pub port_first: u16,
-        /// Last port of that range. 0 for any port, and for packets without ports.
-        pub port_last: u16,
-        #[doc(hidden)]
-        pub _pad: u16,
-    }
-}
-
-impl Match {
-    /// Every IP packet.
-    pub const ALL: Self =
-        Self { peer_group: 0, protocol: ANY_PROTOCOL, port_first: 0, port_last: 0, _pad: 0 };
-}
-
 record! {
     /// An injection, for one direction.
     pub struct Rule {
@@ -113,14 +93,26 @@ record! {
         pub active_until_ns: u64,
         /// Seed of all its decisions.
         pub seed: u64,
+        /// Delay.
+        pub delay: Delay,
+        /// Reordering.
+        pub reorder: Reorder,
+        /// Loss.
+        pub loss: Loss,
+        /// Bandwidth.
+        pub rate: Rate,
         /// Number of the rule, key of its [`RuleState`](crate::stats::RuleState).
         pub id: u32,
         /// Which packets.
         pub matcher: Match,
-        /// Loss.
-        pub loss: Loss,
+        /// Duplicates.
+        pub duplicate: Duplicate,
+        /// Damage.
+        pub corrupt: Corrupt,
         /// Partition.
         pub partition: Partition,
+        #[doc(hidden)]
+        pub _pad: u32,
     }
 }
 
@@ -132,8 +124,14 @@ impl Rule {
         seed: 0,
         id: 0,
         matcher: Match::ALL,
-        loss: Loss { rate: Probability::NEVER },
+        delay: Delay::NONE,
+        reorder: Reorder::NONE,
+        loss: Loss::NONE,
+        rate: Rate::NONE,
+        duplicate: Duplicate::NONE,
+        corrupt: Corrupt::NONE,
         partition: Partition::NONE,
+        _pad: 0,
     };
 
     /// Whether the rule is in force at `now_ns`.
@@ -141,6 +139,13 @@ impl Rule {
     #[must_use]
     pub const fn in_force(&self, now_ns: u64) -> bool {
         self.active_from_ns <= now_ns && now_ns < self.active_until_ns
+    }
+
+    /// Whether it can make a packet leave at another time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_timed(&self) -> bool {
+        self.delay.acts() || self.reorder.acts() || self.rate.acts()
     }
 }
 

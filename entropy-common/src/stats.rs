@@ -1,9 +1,13 @@
 //! Counters.
 
-use crate::record;
+use crate::{memory::RuleMemory, record};
+
+/// Buckets of the histogram of delays.
+pub const BUCKETS: usize = 32;
 
 record! {
-    /// What a rule has counted since it was made. Updated with atomic adds by all CPUs.
+    /// What a rule has counted since it was made, and what it remembers. Updated with atomic
+    /// operations by all CPUs.
     pub struct RuleState {
         /// Packets that passed the hook while the rule was in force.
         pub seen: u64,
@@ -16,12 +20,98 @@ record! {
         pub lost: u64,
         /// Bytes of the lost packets.
         pub lost_bytes: u64,
+        /// Packets that the rule gave a delay.
+        pub delayed: u64,
+        /// Packets that the rule sent early, or held back for others to overtake.
+        pub reordered: u64,
+        /// Packets that the rule had sent twice.
+        pub duplicated: u64,
+        /// Packets that the rule had damaged.
+        pub corrupted: u64,
+        /// Packets that had to wait for the rule's rate.
+        pub shaped: u64,
+        /// Packets that the rule marked with congestion experienced.
+        pub marked: u64,
+        /// Packets that the rule dropped because the queue of its rate was full.
+        pub queue_dropped: u64,
+        /// Delays given by the rule, delay and rate together; see [`bucket`].
+        pub delays: [u64; BUCKETS],
+        /// What the rule remembers.
+        pub memory: RuleMemory,
     }
 }
 
 impl RuleState {
     /// The state of a new rule.
-    pub const ZERO: Self = Self { seen: 0, matched: 0, matched_bytes: 0, lost: 0, lost_bytes: 0 };
+    pub const ZERO: Self = Self {
+        seen: 0,
+        matched: 0,
+        matched_bytes: 0,
+        lost: 0,
+        lost_bytes: 0,
+        delayed: 0,
+        reordered: 0,
+        duplicated: 0,
+        corrupted: 0,
+        shaped: 0,
+        marked: 0,
+        queue_dropped: 0,
+        delays: [0; BUCKETS],
+        memory: RuleMemory::ZERO,
+    };
+}
+
+/// A counter of a [`RuleState`], by its place in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Counter {
+    /// [`RuleState::seen`].
+    Seen = 0,
+    /// [`RuleState::matched`].
+    Matched = 1,
+    /// [`RuleState::matched_bytes`].
+    MatchedBytes = 2,
+    /// [`RuleState::lost`].
+    Lost = 3,
+    /// [`RuleState::lost_bytes`].
+    LostBytes = 4,
+    /// [`RuleState::delayed`].
+    Delayed = 5,
+    /// [`RuleState::reordered`].
+    Reordered = 6,
+    /// [`RuleState::duplicated`].
+    Duplicated = 7,
+    /// [`RuleState::corrupted`].
+    Corrupted = 8,
+    /// [`RuleState::shaped`].
+    Shaped = 9,
+    /// [`RuleState::marked`].
+    Marked = 10,
+    /// [`RuleState::queue_dropped`].
+    QueueDropped = 11,
+}
+
+// The counters stand where their numbers say.
+const _: () = {
+    assert!(core::mem::offset_of!(RuleState, matched) == 8 * Counter::Matched as usize);
+    assert!(core::mem::offset_of!(RuleState, lost_bytes) == 8 * Counter::LostBytes as usize);
+    assert!(core::mem::offset_of!(RuleState, queue_dropped) == 8 * Counter::QueueDropped as usize);
+    assert!(core::mem::offset_of!(RuleState, delays) == 8 * (Counter::QueueDropped as usize + 1));
+};
+
+/// The bucket of a delay: bucket 0 is for delays below 1024 ns, bucket `n` for those from
+/// `2^(9 + n)` up to `2^(10 + n)` ns, and the last one for all above.
+#[inline(always)]
+#[must_use]
+pub const fn bucket(delay_ns: u64) -> u32 {
+    let bits = 64 - (delay_ns >> 10).leading_zeros();
+    if bits < BUCKETS as u32 { bits } else { BUCKETS as u32 - 1 }
+}
+
+/// The least delay of a bucket, in nanoseconds.
+#[must_use]
+pub const fn bucket_start_ns(bucket: u32) -> u64 {
+    if bucket == 0 { 0 } else { 1 << (9 + bucket) }
 }
 
 /// Things that happen to packets regardless of a rule, counted per CPU.
@@ -90,6 +180,18 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delay_lies_in_the_bucket_that_begins_at_or_before_it() {
+        for (delay_ns, expected) in [(0, 0), (1023, 0), (1024, 1), (2047, 1), (2048, 2)] {
+            assert_eq!(bucket(delay_ns), expected, "{delay_ns} ns");
+        }
+        assert_eq!(bucket(u64::MAX), 31);
+        for index in 1..32 {
+            assert_eq!(bucket(bucket_start_ns(index)), index);
+            assert_eq!(bucket(bucket_start_ns(index) - 1), index - 1);
+        }
+    }
 
     #[test]
     fn events_stand_at_their_index() {

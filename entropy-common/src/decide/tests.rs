@@ -9,29 +9,23 @@ use crate::{
     chance::Probability,
     fault::{loss::Loss, partition::Partition},
     host::Host,
-    peer::Address,
-    rule::HookKey,
+    packet::Ports,
+    peer::{Address, Family},
+    rule::{ANY_ICMP, HookKey},
     stats::RuleState,
 };
 
 const HOOK: HookKey = HookKey::new(7, Direction::Egress);
 
 fn packet() -> Packet {
-    Packet {
-        length: 100,
-        family: Family::V4,
-        source: Address::from([10, 0, 0, 1]),
-        destination: Address::from([10, 0, 0, 2]),
-        protocol: IpProto::Tcp as u8,
-        ports: Ports::new(40_000, 5432),
-    }
+    Packet::EXAMPLE
 }
 
 fn lossy(id: u32, parts: u64) -> Rule {
     Rule {
         id,
         seed: u64::from(id) + 99,
-        loss: Loss { rate: Probability::from_parts(parts).unwrap() },
+        loss: Loss::rate(Probability::from_parts(parts).unwrap()),
         ..Rule::NONE
     }
 }
@@ -56,7 +50,14 @@ fn a_partition_loses_every_packet_and_counts_it() {
     for _ in 0..3 {
         assert!(decide_one(&rules, &packet(), &host));
     }
-    let expected = RuleState { seen: 3, matched: 3, matched_bytes: 300, lost: 3, lost_bytes: 300 };
+    let expected = RuleState {
+        seen: 3,
+        matched: 3,
+        matched_bytes: 300,
+        lost: 3,
+        lost_bytes: 300,
+        ..RuleState::ZERO
+    };
     assert_eq!(host.state(1), expected);
 }
 
@@ -81,7 +82,7 @@ fn a_rule_without_state_is_skipped_and_the_others_act() {
 #[test]
 fn conditions_are_joined_by_and() {
     let peer = PeerKey::new(4, Family::V4, Address::from([10, 0, 0, 2]));
-    let all = Match { peer_group: 4, protocol: 6, port_first: 5000, port_last: 6000, _pad: 0 };
+    let all = Match { peer_group: 4, protocol: 6, port_first: 5000, port_last: 6000, ..Match::ALL };
     let cases = [
         (all, true),
         (Match { peer_group: 5, ..all }, false),
@@ -143,6 +144,8 @@ fn a_set_refuses_a_seventeenth_rule() {
     assert!(RuleSet::new(HOOK, &[Rule::NONE; MAX_RULES]).is_some());
     assert!(RuleSet::new(HOOK, &[Rule::NONE; MAX_RULES + 1]).is_none());
 }
+
+mod composed;
 
 proptest! {
     /// A rule decides the same packets the same way, alone or among others.

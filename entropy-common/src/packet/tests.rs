@@ -44,10 +44,14 @@ fn a_plain_udp_packet_gives_all_its_facts() {
         .unwrap();
     let expected = Packet {
         length: 14 + 20 + 8 + 5,
+        payload: 5,
+        segments: 1,
         family: Family::V4,
         source: [10, 0, 0, 1].into(),
         destination: [10, 0, 0, 2].into(),
         protocol: 17,
+        tcp_flags: 0,
+        ecn: 0,
         ports: Ports::new(1111, 53),
     };
     assert_eq!(parse(&frame), Ok(expected));
@@ -151,6 +155,61 @@ fn headers_that_are_none_are_malformed() {
     assert_eq!(parse(&[MAC_B, MAC_A].concat()), Err(Unfit::NotIp));
 }
 
+fn tcp_segment(flags: u8, words: u8, payload: usize) -> Vec<u8> {
+    let mut segment = [0x9c, 0x40, 0x15, 0x38, 0, 0, 0, 1, 0, 0, 0, 2].to_vec();
+    segment.extend([words << 4, flags, 1, 0, 0, 0, 0, 0]);
+    segment.resize(usize::from(words) * 4 + payload, 1);
+    segment
+}
+
+#[test]
+fn tcp_flags_and_payload_are_read_behind_options() {
+    for (flags, words, bytes) in [(tcp::SYN, 10, 0), (tcp::ACK | tcp::PSH, 8, 11), (0xff, 5, 1)] {
+        let packet = parse(&raw_v6(6, 64, &tcp_segment(flags, words, bytes))).unwrap();
+        assert_eq!((packet.tcp_flags, packet.payload), (flags, bytes as u32));
+        assert!(packet.is_tcp());
+    }
+}
+
+/// Ethernet fills up to 60 bytes, and those are nobody's payload.
+#[test]
+fn padding_is_not_payload() {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(MAC_A, MAC_B)
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut frame, b"")
+        .unwrap();
+    frame.resize(60, 0);
+    let packet = parse(&frame).unwrap();
+    assert_eq!((packet.length, packet.payload), (60, 0));
+    // A super-packet too long for IP's own count says 0: then the frame's length counts.
+    frame[16..18].copy_from_slice(&[0, 0]);
+    assert_eq!(parse(&frame).unwrap().payload, 6);
+    // And one that says more than there is means what is there.
+    frame[16..18].copy_from_slice(&[0xff, 0xff]);
+    assert_eq!(parse(&frame).unwrap().payload, 6);
+}
+
+#[test]
+fn the_ecn_bits_are_read_from_both_families() {
+    for ecn in 0..4 {
+        let mut v6 = raw_v6(17, 64, &[0, 7, 0, 9, 0, 8, 0, 0]);
+        v6[15] |= ecn << 4;
+        assert_eq!(parse(&v6).unwrap().ecn, ecn);
+        let mut v4 = [MAC_B, MAC_A].concat();
+        v4.extend([8, 0, 0x45, 0xfc | ecn, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0]);
+        v4.extend([10, 0, 0, 1, 10, 0, 0, 2, 0, 7, 0, 9, 0, 8, 0, 0]);
+        assert_eq!(parse(&v4).unwrap().ecn, ecn);
+    }
+}
+
+#[test]
+fn a_later_fragment_is_all_payload() {
+    let packet = parse(&raw_v6(44, 64, &[6, 0, 0, 8, 0, 0, 0, 9, 1, 2, 3, 4])).unwrap();
+    assert_eq!((packet.protocol, packet.payload, packet.is_tcp()), (6, 4, false));
+}
+
 /// The same facts, read by a parser of other people's.
 fn facts_by_etherparse(frame: &[u8]) -> Option<(Address, Address, u8, Ports)> {
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
@@ -203,6 +262,7 @@ proptest! {
         }
         let ours = parse(&frame).unwrap();
         prop_assert_eq!(ours.length as usize, frame.len());
+        prop_assert_eq!(ours.payload as usize, payload.len());
         prop_assert_eq!(
             Some((ours.source, ours.destination, ours.protocol, ours.ports)),
             facts_by_etherparse(&frame)
