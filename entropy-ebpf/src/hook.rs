@@ -1,18 +1,23 @@
 //! One packet on a container's veth: look up, look at, decide.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TcContext};
-use aya_log_ebpf::debug;
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_ktime_get_ns, bpf_loop},
+    programs::TcContext,
+};
 use entropy_common::{
-    decide::decide,
+    decide::{Verdict, delay, look},
     packet::{Packet, Unfit},
-    rule::{Direction, HookKey, RuleSet},
+    rule::{Direction, HookKey, MAX_RULES, RuleSet},
     stats::Event,
 };
 
 use crate::{
     apply::{PASS, lose},
     frame::SkbFrame,
-    maps::{ENTROPY_HOOKS, ENTROPY_LEASE, ENTROPY_RULES, Kernel, count},
+    maps::{ENTROPY_HOOKS, ENTROPY_LEASE, ENTROPY_RULES, ENTROPY_SCRATCH, Kernel, Scratch, count},
 };
 
 /// The verdict on a packet.
@@ -28,23 +33,40 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
         count(Event::LeaseExpired);
         return PASS;
     }
-    let packet = match Packet::parse(&SkbFrame(ctx)) {
-        Ok(packet) => packet,
-        Err(unfit) => {
-            count(match unfit {
-                Unfit::NotIp => Event::NotIp,
-                Unfit::NeighbourDiscovery => Event::NeighbourDiscovery,
-                Unfit::Malformed => Event::Malformed,
-            });
-            return PASS;
-        }
-    };
-    let verdict = decide(set, direction, &packet, now_ns, &Kernel);
+    let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return PASS };
+    if entropy_read(ctx.skb.skb) == 0 {
+        return PASS;
+    }
+    let verdict = decide(set, direction, scratch, now_ns);
     if !verdict.lost {
         return PASS;
     }
-    debug!(ctx, "ifindex {} direction {}: lost {} bytes", ifindex, direction as u32, packet.length);
     lose(ctx, direction)
+}
+
+/// Reads the packet's facts; 1 if there are any.
+///
+/// A global function: the verifier checks it once and by itself, and knows nothing of how it ended.
+/// Inlined, each way through the headers would be followed through the rules too (Linux 6.1: 330 000
+/// instructions instead of 25 000). And what it has on the stack is gone before the rules need theirs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
+    let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let unfit = match Packet::parse(&SkbFrame(&TcContext::new(skb))) {
+        Ok(packet) => {
+            // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+            unsafe { (*scratch).packet = packet };
+            return 1;
+        }
+        Err(unfit) => unfit,
+    };
+    count(match unfit {
+        Unfit::NotIp => Event::NotIp,
+        Unfit::NeighbourDiscovery => Event::NeighbourDiscovery,
+        Unfit::Malformed => Event::Malformed,
+    });
+    0
 }
 
 /// The rules of a hook. One look-up where there are none.
@@ -61,4 +83,51 @@ fn rule_set(key: HookKey) -> Option<&'static RuleSet> {
         count(Event::Stale);
     }
     fitting
+}
+
+/// What the loop over the rules works on. It lives on the stack of the program, where the verifier
+/// knows what the pointers point to.
+struct Pass<'a> {
+    set: &'a RuleSet,
+    scratch: *mut Scratch,
+    now_ns: u64,
+    direction: Direction,
+}
+
+/// The shared passes, each rule's in the body of a loop that the verifier checks once.
+#[inline(always)]
+fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u64) -> Verdict {
+    let mut pass = Pass { set, scratch, now_ns, direction };
+    let count = set.count.min(MAX_RULES as u32);
+    let context = (&raw mut pass).cast::<c_void>();
+    // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+    let Scratch { packet, progress } = unsafe { &mut *scratch };
+    progress.begin(packet);
+    // SAFETY: the callback takes what it is given here.
+    unsafe { bpf_loop(count, look_step as *mut c_void, context, 0) };
+    if progress.must_delay() {
+        // SAFETY: as above.
+        unsafe { bpf_loop(count, delay_step as *mut c_void, context, 0) };
+    }
+    progress.verdict(now_ns, &Kernel)
+}
+
+unsafe extern "C" fn look_step(index: u64, pass: *mut Pass<'_>) -> i64 {
+    // SAFETY: `decide` gives a valid one.
+    let pass = unsafe { &*pass };
+    let Some(rule) = pass.set.rules.get(index as usize) else { return 1 };
+    // SAFETY: see `decide`.
+    let Scratch { packet, progress } = unsafe { &mut *pass.scratch };
+    look(index as usize, rule, pass.direction, packet, pass.now_ns, &Kernel, progress);
+    0
+}
+
+unsafe extern "C" fn delay_step(index: u64, pass: *mut Pass<'_>) -> i64 {
+    // SAFETY: `decide` gives a valid one.
+    let pass = unsafe { &*pass };
+    let Some(rule) = pass.set.rules.get(index as usize) else { return 1 };
+    // SAFETY: see `decide`.
+    let Scratch { packet, progress } = unsafe { &mut *pass.scratch };
+    delay(index as usize, rule, packet, pass.now_ns, &Kernel, progress);
+    0
 }

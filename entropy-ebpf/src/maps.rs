@@ -1,6 +1,6 @@
 //! Every map, and how the programs count in them.
 
-use core::{arch::asm, mem::offset_of};
+use core::arch::asm;
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -8,13 +8,16 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use entropy_common::{
-    decide::{Environment, Tally},
+    decide::{Environment, Progress, Tally},
+    fault::delay::{TABLE_ENTRIES, Tables},
     lease::Lease,
+    memory::{Memory, Word},
+    packet::Packet,
     peer::{PeerEntry, PeerKey},
     rule::{
         Hook, HookKey, Label, LabelKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet,
     },
-    stats::{Event, RuleState},
+    stats::{BUCKETS, Counter, Event, RuleState},
 };
 
 // Without BPF_F_NO_PREALLOC the maps would take their greatest size from the start: some 50 MB on a
@@ -36,6 +39,13 @@ pub(crate) static ENTROPY_STATE: HashMap<u32, RuleState> =
 #[map]
 pub(crate) static ENTROPY_PEERS: LpmTrie<PeerKey, PeerEntry> =
     LpmTrie::with_max_entries(MAX_PEERS, 0);
+
+#[map]
+pub(crate) static ENTROPY_TABLES: Array<[i32; TABLE_ENTRIES as usize]> =
+    Array::with_max_entries(64, 0);
+
+#[map]
+pub(crate) static ENTROPY_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static ENTROPY_LEASE: Array<Lease> = Array::with_max_entries(1, 0);
@@ -68,8 +78,25 @@ pub(crate) fn count(event: Event) {
 pub(crate) static ENTROPY_LABELS: HashMap<LabelKey, Label> =
     HashMap::with_max_entries(MAX_TOTAL_RULES, BPF_F_NO_PREALLOC);
 
+/// What a program knows of its packet, off the stack: too large for it, and what comes out of a map
+/// is unknown to the verifier, which then follows one way on from here.
+pub(crate) struct Scratch {
+    pub(crate) packet: Packet,
+    pub(crate) progress: Progress,
+}
+
 /// The maps, as decisions see them.
 pub(crate) struct Kernel;
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn table_entry(&self, table: u32, index: u32) -> i32 {
+        ENTROPY_TABLES
+            .get(table)
+            .and_then(|entries| entries.get(index as usize & (TABLE_ENTRIES as usize - 1)))
+            .map_or(0, |entry| *entry)
+    }
+}
 
 impl Environment for Kernel {
     type Tally = KernelTally;
@@ -94,45 +121,106 @@ impl Environment for Kernel {
 /// A rule's counters in the map.
 pub(crate) struct KernelTally(*mut RuleState);
 
-impl KernelTally {
-    /// Adds to the counter at an offset within the record, atomically over all CPUs, and returns what
-    /// was there before.
-    ///
-    /// In assembly because rustc gives the BPF target no read-modify-write atomics (`atomic_cas` is
-    /// false in its target description), though the instruction set has them from v3 on (Linux 5.12).
+/// Adds, atomically over all CPUs, and returns what was there before.
+///
+/// In assembly because rustc gives the BPF target no read-modify-write atomics (`atomic_cas` is
+/// false in its target description), though the instruction set has them from v3 on (Linux 5.12).
+///
+/// # Safety
+/// `counter` must point to an aligned u64 of a map value that stays valid until the program ends.
+#[inline(always)]
+unsafe fn add(counter: *mut u64, amount: u64) -> u64 {
+    let before;
+    // SAFETY: the caller vouches for the pointer; kernel and other CPUs use atomic operations too.
+    unsafe {
+        asm!(
+            "{amount} = atomic_fetch_add((u64 *)({counter} + 0), {amount})",
+            counter = in(reg) counter,
+            amount = inlateout(reg) amount => before,
+            options(nostack, preserves_flags),
+        );
+    }
+    before
+}
+
+/// Puts `new` where `old` is expected, atomically; returns what was there.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+unsafe fn compare_exchange(word: *mut u64, old: u64, new: u64) -> u64 {
+    let before;
+    // SAFETY: as in `add`. `cmpxchg` compares with and answers in r0.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {new})",
+            word = in(reg) word,
+            new = in(reg) new,
+            inlateout("r0") old => before,
+            options(nostack, preserves_flags),
+        );
+    }
+    before
+}
+
+/// Puts the step from `old` in its place; tries again with what it finds there instead, four times
+/// in all.
+///
+/// Written out and not a loop: the verifier of Linux 6.1 would follow the loop's counter, and every
+/// number that it knows at that point, as part of the state.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+unsafe fn try_step(place: *mut u64, mut old: u64, step: &impl Fn(u64) -> u64) -> u64 {
+    macro_rules! attempt {
+        () => {
+            // SAFETY: the caller vouches for the pointer.
+            let seen = unsafe { compare_exchange(place, old, step(old)) };
+            if seen == old {
+                return old;
+            }
+            old = seen;
+        };
+    }
+    attempt!();
+    attempt!();
+    attempt!();
+    attempt!();
+    old
+}
+
+impl Memory for KernelTally {
     #[inline(always)]
-    fn add(&self, offset: usize, amount: u64) -> u64 {
-        let counter = self.0.wrapping_byte_add(offset);
-        let before;
-        // SAFETY: the counter lies in a map value, which the kernel frees after the program's end at
-        // the earliest, and everybody changes it with atomic operations.
-        unsafe {
-            asm!(
-                "{amount} = atomic_fetch_add((u64 *)({counter} + 0), {amount})",
-                counter = in(reg) counter,
-                amount = inlateout(reg) amount => before,
-                options(nostack, preserves_flags),
-            );
-        }
-        before
+    fn update(&self, word: Word, step: impl Fn(u64) -> u64) -> u64 {
+        // SAFETY: the field lies within the map value.
+        let place = unsafe { (&raw mut (*self.0).memory.words).cast::<u64>() };
+        // SAFETY: words are numbered below their count.
+        let place = unsafe { place.add(word as usize) };
+        // SAFETY: as above.
+        let old = unsafe { place.read_volatile() };
+        // SAFETY: as above.
+        unsafe { try_step(place, old, &step) }
     }
 }
 
 impl Tally for KernelTally {
     #[inline(always)]
-    fn seen(&self) {
-        self.add(offset_of!(RuleState, seen), 1);
+    fn add(&self, counter: Counter, amount: u64) -> u64 {
+        // SAFETY: counters are numbered by their place in the record.
+        let place = unsafe { self.0.cast::<u64>().add(counter as usize) };
+        // SAFETY: it lies within the map value, which the kernel frees after the program's end at
+        // the earliest.
+        unsafe { add(place, amount) }
     }
 
     #[inline(always)]
-    fn matched(&self, bytes: u32) -> u64 {
-        self.add(offset_of!(RuleState, matched_bytes), u64::from(bytes));
-        self.add(offset_of!(RuleState, matched), 1)
-    }
-
-    #[inline(always)]
-    fn lost(&self, bytes: u32) {
-        self.add(offset_of!(RuleState, lost), 1);
-        self.add(offset_of!(RuleState, lost_bytes), u64::from(bytes));
+    fn add_delay(&self, bucket: u32) {
+        // SAFETY: the field lies within the map value.
+        let buckets = unsafe { (&raw mut (*self.0).delays).cast::<u64>() };
+        // SAFETY: the mask keeps it within the array.
+        let place = unsafe { buckets.add(bucket as usize & (BUCKETS - 1)) };
+        // SAFETY: as above.
+        unsafe { add(place, 1) };
     }
 }
