@@ -1,0 +1,143 @@
+//! The fair queue of the line: `fq` as root qdisc, which holds each packet until its departure time.
+
+use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    tc::{TcAttribute, TcHandle},
+};
+
+use super::{
+    Netlink, Operation, Result,
+    qdisc::{HEADER_LEN, TCA_KIND, message},
+    wire::{self, Attribute},
+};
+
+const FQ: &str = "fq";
+
+// Attributes of linux/rtnetlink.h, linux/gen_stats.h and linux/pkt_sched.h.
+const TCA_OPTIONS: u16 = 2;
+const TCA_STATS2: u16 = 7;
+const TCA_STATS_QUEUE: u16 = 3;
+const TCA_STATS_APP: u16 = 4;
+const TCA_FQ_PLIMIT: u16 = 1;
+const TCA_FQ_FLOW_PLIMIT: u16 = 2;
+const TCA_FQ_RATE_ENABLE: u16 = 5;
+const TCA_FQ_HORIZON: u16 = 14;
+const TCA_FQ_HORIZON_DROP: u16 = 15;
+
+/// How a fair queue is set up. The kernel's own defaults (10 000 packets, 100 of a flow, ten
+/// seconds) lose packets that nobody asked to lose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FqOptions {
+    /// Most packets that wait, over all flows.
+    pub limit: u32,
+    /// Most packets of one flow that wait.
+    pub flow_limit: u32,
+    /// Longest wait in microseconds; a packet that should wait longer leaves after this time.
+    pub horizon_us: u32,
+}
+
+/// What a fair queue has counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FqStatistics {
+    /// Packets that wait now.
+    pub waiting: u32,
+    /// Bytes that wait now.
+    pub waiting_bytes: u32,
+    /// Packets dropped, for whatever reason.
+    pub drops: u32,
+    /// Of these: flows that had reached their limit.
+    pub flow_limit_drops: u64,
+    /// Packets that should have waited longer than the horizon.
+    pub beyond_horizon: u64,
+}
+
+impl Netlink {
+    /// Makes `fq` the root qdisc of an interface, or changes the options of one that is there.
+    /// Packets that wait in it stay.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` where the kernel has no `sch_fq` ([`super::Error::raw_os_error`]),
+    /// [`super::Error::LinkGone`] if the interface does not exist, else what the kernel says.
+    pub async fn ensure_fq(&self, index: u32, options: FqOptions) -> Result<()> {
+        let op = Operation::on("set up fq", index);
+        let mut request = message(index);
+        request.header.parent = TcHandle::ROOT;
+        request.attributes.push(TcAttribute::Kind(FQ.into()));
+        request.attributes.push(TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, encode(options))));
+        // Without NLM_F_EXCL an fq that is there is changed, not replaced (tc_modify_qdisc).
+        let request = RouteNetlinkMessage::NewQueueDiscipline(request);
+        self.request(&op, request, NLM_F_CREATE | NLM_F_REPLACE).await
+    }
+
+    /// Reads the counters of an interface's root fair queue; `None` if it has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot be asked.
+    pub async fn fq_statistics(&self, index: u32) -> Result<Option<FqStatistics>> {
+        let op = Operation::on("read fq statistics", index);
+        let request = RouteNetlinkMessage::GetQueueDiscipline(message(index));
+        let answers = self.dump(&op, request).await?;
+        let fq = answers.iter().find(|raw| {
+            raw.word(4) == Some(index)
+                && raw
+                    .attributes(HEADER_LEN)
+                    .any(|(kind, name)| kind == TCA_KIND && wire::as_string(name) == FQ)
+        });
+        Ok(fq.map(|raw| decode(raw.attributes(HEADER_LEN))))
+    }
+}
+
+fn encode(options: FqOptions) -> Vec<u8> {
+    let attributes = [
+        (TCA_FQ_PLIMIT, options.limit),
+        (TCA_FQ_FLOW_PLIMIT, options.flow_limit),
+        // Departure times are honoured all the same; what is off is pacing by socket, which would
+        // slow down a container's own TCP.
+        (TCA_FQ_RATE_ENABLE, 0),
+        (TCA_FQ_HORIZON, options.horizon_us),
+    ];
+    let mut bytes = Vec::with_capacity(8 * (attributes.len() + 1));
+    for (kind, value) in attributes {
+        bytes.extend(8_u16.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value.to_ne_bytes());
+    }
+    // One byte, padded: cap at the horizon instead of dropping.
+    bytes.extend(5_u16.to_ne_bytes());
+    bytes.extend(TCA_FQ_HORIZON_DROP.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes
+}
+
+/// Reads `TCA_STATS2`: `struct gnet_stats_queue` (qlen, backlog, drops, ...) and the head of
+/// `struct tc_fq_qd_stats`, which grew at its end only.
+fn decode<'a>(mut attributes: impl Iterator<Item = Attribute<'a>>) -> FqStatistics {
+    let mut statistics = FqStatistics::default();
+    let Some((_, nested)) = attributes.find(|(kind, _)| *kind == TCA_STATS2) else {
+        return statistics;
+    };
+    for (kind, value) in wire::attributes(nested) {
+        let word = |index: usize| value.get(index * 4..).and_then(wire::as_u32).unwrap_or_default();
+        let long = |index: usize| value.get(index * 8..).and_then(wire::as_u64).unwrap_or_default();
+        match kind {
+            TCA_STATS_QUEUE => {
+                statistics.waiting = word(0);
+                statistics.waiting_bytes = word(1);
+                statistics.drops = word(2);
+            }
+            TCA_STATS_APP => {
+                // gc_flows, highprio_packets, tcp_retrans (obsolete), throttled, flows_plimit,
+                // pkts_too_long, allocation_errors, time_next_delayed_flow, then five u32 (flows,
+                // inactive_flows, throttled_flows, unthrottle_latency_ns), ce_mark, horizon_drops,
+                // horizon_caps.
+                statistics.flow_limit_drops = long(4);
+                statistics.beyond_horizon = long(11).saturating_add(long(12));
+            }
+            _ => {}
+        }
+    }
+    statistics
+}
