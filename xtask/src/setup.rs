@@ -4,6 +4,7 @@
 pub(crate) mod apt;
 pub(crate) mod engine;
 pub(crate) mod linker;
+pub(crate) mod qemu;
 pub(crate) mod toolchain;
 pub(crate) mod vm;
 

@@ -85,28 +85,82 @@ fn planned(plan: &str) -> Vec<String> {
 /// # Errors
 /// When apt-get fails or leaves no file behind.
 pub(crate) fn download(package: &str) -> Result<PathBuf> {
-    let cache = place::packages().join(package);
-    if let Some(file) = deb_in(&cache) {
+    if let Some(file) = deb_in(&place::packages().join(package)) {
         return Ok(file);
     }
     ensure_lists(&[package])?;
+    fetch_package(package, package, &[])
+}
+
+/// Downloads what apt-get calls `wanted` into the cache's folder `name`, unless it is there already.
+fn fetch_package(name: &str, wanted: &str, options: &[String]) -> Result<PathBuf> {
+    let cache = place::packages().join(name);
+    if let Some(file) = deb_in(&cache) {
+        return Ok(file);
+    }
     // The folder gets its name only when the download is whole: half a file never counts.
-    let partial = place::packages().join(format!("{package}.partial"));
+    let partial = place::packages().join(format!("{name}.partial"));
     clear(&partial)?;
     fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
     let mut command = Command::new("apt-get");
-    command.args(["download", "-q", package]).current_dir(&partial);
+    command.args(options).args(["download", "-q", wanted]).current_dir(&partial);
     // As root apt would drop to a user that may not write here, and warn about it.
     if exec::is_root() {
         command.args(["-o", "APT::Sandbox::User=root"]);
     }
     exec::quiet(&mut command)?;
     if deb_in(&partial).is_none() {
-        bail!("apt-get download {package} left no file in {}", partial.display());
+        bail!("apt-get download {wanted} left no file in {}", partial.display());
     }
     clear(&cache)?;
     fs::rename(&partial, &cache).with_context(|| format!("rename {}", partial.display()))?;
-    deb_in(&cache).with_context(|| format!("the package {package} vanished from the cache"))
+    deb_in(&cache).with_context(|| format!("the package {name} vanished from the cache"))
+}
+
+/// Package lists of a suite that this machine does not use, in a folder of their own: the machine's
+/// own lists and choices stay as they are.
+pub(crate) struct Lists {
+    options: Vec<String>,
+    suite: String,
+}
+
+impl Lists {
+    /// Fetches the lists of `suite` from where the distribution's own packages come from.
+    ///
+    /// # Errors
+    /// When apt-get knows no such place or the suite is not to be had there.
+    pub(crate) fn fetch(suite: &str, folder: &Path) -> Result<Self> {
+        let mut targets = Command::new("apt-get");
+        let release = suite.split('-').next().unwrap_or(suite);
+        targets.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
+        targets.arg(format!("Codename: {release}"));
+        let known = exec::output(&mut targets)?;
+        let place = known.lines().next().context("apt-get names no archive")?;
+        fs::create_dir_all(folder.join("lists/partial"))
+            .with_context(|| format!("create {}", folder.display()))?;
+        let sources = folder.join("sources.list");
+        fs::write(&sources, format!("deb {place} {suite} main\n"))
+            .with_context(|| format!("write {}", sources.display()))?;
+        let options = [
+            format!("Dir::Etc::sourcelist={}", sources.display()),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            format!("Dir::State::Lists={}", folder.join("lists").display()),
+            "APT::Sandbox::User=root".to_owned(),
+        ];
+        let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
+        let lists = Self { options, suite: suite.to_owned() };
+        exec::quiet(Command::new("apt-get").args(&lists.options).args(["update", "-q"]))?;
+        Ok(lists)
+    }
+
+    /// Downloads one package, unless the cache has it, and returns its file.
+    ///
+    /// # Errors
+    /// When apt-get fails or leaves no file behind.
+    pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
+        let from_suite = format!("{package}/{}", self.suite);
+        fetch_package(&format!("{package}-{}", self.suite), &from_suite, &self.options)
+    }
 }
 
 /// Unpacks package files into a folder that appears only when it is complete. `finish` gets the

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{apt, engine};
+use super::{apt, engine, qemu};
 use crate::vm::Kernel;
 use crate::{exec, place};
 
@@ -30,12 +30,7 @@ pub(crate) fn ensure_all() -> Result<()> {
 /// # Errors
 /// When a step fails.
 pub(crate) fn ensure(kernel: Kernel) -> Result<PathBuf> {
-    // virtme-ng calls file(1) to look at a kernel image.
-    let needed = ["qemu-system-x86_64", "depmod", "dpkg", "ip", "file"];
-    if needed.iter().any(|program| exec::find(program).is_none()) {
-        let packages = ["qemu-system-x86", "kmod", "dpkg", "iproute2", "file"];
-        apt::install("virtual machines", &packages)?;
-    }
+    qemu::ensure()?;
     ensure_virtme()?;
     // Its busybox is what the initial file system is made of.
     engine::ensure()?;

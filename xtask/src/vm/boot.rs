@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::{Kernel, Machine, guest};
-use crate::setup::{engine, toolchain, vm as setup};
+use crate::setup::{engine, qemu, toolchain, vm as setup};
 use crate::{exec, place, signals};
 
 /// How much of the console is shown when a machine failed.
@@ -122,13 +122,15 @@ fn command(plan: &Plan, kvm: bool) -> Command {
     .arg(format!("bash {}", guest::quote(&script_file().to_string_lossy())));
     if !kvm {
         vng.arg("--disable-kvm");
-        if !emulates_patching() {
+        if !qemu::emulates_patching() {
             vng.arg("--qemu-opts=-accel tcg,thread=single");
         }
     }
     // virtme looks for its own parts and for busybox on PATH.
     let busybox = engine::busybox();
     let mut path = setup::virtme_bin().into_os_string();
+    path.push(":");
+    path.push(qemu::folder());
     path.push(":");
     path.push(toolchain::path_with(busybox.parent().unwrap_or(Path::new("/bin"))));
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");
@@ -140,17 +142,6 @@ fn command(plan: &Plan, kvm: bool) -> Command {
         // A group of its own: QEMU is a grandchild, and all of them have to go together.
         .process_group(0);
     vng
-}
-
-/// Whether QEMU can run several emulated processors at once. Before 8.1 one of them might go on
-/// with code that another had just patched, which ended in an oops (`int3`) now and then; one
-/// thread for all of them is safe.
-fn emulates_patching() -> bool {
-    let about = exec::output(Command::new("qemu-system-x86_64").arg("--version"));
-    let Ok(about) = about else { return false };
-    let version = about.split("version ").nth(1).unwrap_or_default();
-    let mut numbers = version.split(['.', ' ']).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (8, 1)
 }
 
 /// How following a machine ended without an error.
