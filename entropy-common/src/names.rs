@@ -5,7 +5,7 @@
 
 /// Directory of this layout's pinned maps. The version counts changes of the records in this crate:
 /// a daemon never reads the maps of another layout.
-pub const PIN_DIR: &str = "/sys/fs/bpf/entropy/v1";
+pub const PIN_DIR: &str = "/sys/fs/bpf/entropy/v2";
 
 /// Hook to rule set: [`HookKey`](crate::rule::HookKey) -> [`Hook`](crate::rule::Hook).
 pub const MAP_HOOKS: &str = "ENTROPY_HOOKS";
@@ -29,10 +29,28 @@ pub const MAP_OWNED: &str = "ENTROPY_OWNED";
 /// space reads it.
 pub const MAP_LABELS: &str = "ENTROPY_LABELS";
 
+/// Delay distributions: table number to [`TABLE_ENTRIES`](crate::fault::delay::TABLE_ENTRIES) values.
+pub const MAP_TABLES: &str = "ENTROPY_TABLES";
+/// What a program knows of its packet, per CPU. Means nothing outside a program.
+pub const MAP_SCRATCH: &str = "ENTROPY_SCRATCH";
+/// Number of a hook to [`HookKey`](crate::rule::HookKey): where packets that waited in the line go
+/// on to.
+pub const MAP_SLOTS: &str = "ENTROPY_SLOTS";
+
 /// Every map of the object that is pinned.
-pub const MAPS: [&str; 9] = [
-    MAP_HOOKS, MAP_RULES, MAP_STATE, MAP_PEERS, MAP_LEASE, MAP_EVENTS, MAP_LINE, MAP_OWNED,
+pub const MAPS: [&str; 12] = [
+    MAP_HOOKS,
+    MAP_RULES,
+    MAP_STATE,
+    MAP_PEERS,
+    MAP_LEASE,
+    MAP_EVENTS,
+    MAP_LINE,
+    MAP_OWNED,
     MAP_LABELS,
+    MAP_TABLES,
+    MAP_SCRATCH,
+    MAP_SLOTS,
 ];
 
 /// Classifier on the ingress hook of a host veth: packets from the container (its egress).

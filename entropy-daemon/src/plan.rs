@@ -164,8 +164,8 @@ fn injection(
     direction: Direction,
     seed: u64,
 ) -> Injection {
-    let loss = policy.faults.loss.as_ref().map_or(Loss::NONE, |rate| Loss {
-        rate: Probability::from_parts(rate.parts()).unwrap_or(Probability::ALWAYS),
+    let loss = policy.faults.loss.as_ref().map_or(Loss::NONE, |rate| {
+        Loss::rate(Probability::from_parts(rate.parts()).unwrap_or(Probability::ALWAYS))
     });
     let partition = if policy.faults.partition { Partition::CUT } else { Partition::NONE };
     Injection {

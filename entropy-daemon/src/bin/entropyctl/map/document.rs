@@ -230,7 +230,7 @@ impl Hook {
 impl Rule {
     fn new(entry: &RuleEntry, groups: &BTreeMap<u32, &str>, now_ns: u64) -> Self {
         let RuleEntry { rule, state, policy, container } = entry;
-        let parts = rule.loss.rate.parts();
+        let parts = rule.loss.p[0].parts();
         let ends = (rule.active_until_ns != u64::MAX).then_some(rule.active_until_ns);
         let realised = state.lost as f64 / state.matched as f64 * 100.0;
         Self {
@@ -239,7 +239,7 @@ impl Rule {
             container: container.clone(),
             r#match: Condition::new(&rule.matcher, groups),
             loss: (parts > 0).then(|| Loss { percent: text::percent_of_parts(parts), parts }),
-            partition: rule.partition.hits(),
+            partition: rule.partition != Partition::NONE,
             seed: rule.seed.to_string(),
             starts_in_ns: rule.active_from_ns.saturating_sub(now_ns),
             ends_in_ns: ends.map(|ends| ends.saturating_sub(now_ns)),
