@@ -17,6 +17,9 @@ use crate::{
 pub const MAX_RULES: usize = 16;
 /// Most hooks of a host.
 pub const MAX_HOOKS: u32 = 65_534;
+/// What a packet carries in `skb->tc_index` into the line when it is to be freed at the exit. No hook
+/// has this number.
+pub const SINK: u16 = u16::MAX;
 /// Most rules of a host, over all hooks.
 pub const MAX_TOTAL_RULES: u32 = 65_536;
 /// Most addresses and networks of a host's peer groups, over all groups.
@@ -81,6 +84,8 @@ record! {
     pub struct Hook {
         /// Number of the rule set.
         pub set: u32,
+        /// Number of the hook, 1 to [`MAX_HOOKS`], which its packets carry through the line.
+        pub slot: u32,
     }
 }
 

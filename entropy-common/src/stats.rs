@@ -137,11 +137,19 @@ pub enum Event {
     Sunk = 7,
     /// A packet came out of the line and was freed.
     Freed = 8,
+    /// A packet, or its copy, went into the line to wait there.
+    Waited = 9,
+    /// A packet came out of the line and went on.
+    Released = 10,
+    /// A packet came out of the line that belongs to no hook, and was freed.
+    Stray = 11,
+    /// A packet was to wait and could not, because the line is full or not there: it passed at once.
+    NotHeld = 12,
 }
 
 impl Event {
     /// All events, in the order of their index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Packet,
         Self::LeaseExpired,
         Self::NotIp,
@@ -151,6 +159,10 @@ impl Event {
         Self::NoState,
         Self::Sunk,
         Self::Freed,
+        Self::Waited,
+        Self::Released,
+        Self::Stray,
+        Self::NotHeld,
     ];
 
     /// Index in the map.
@@ -173,6 +185,10 @@ impl Event {
             Self::NoState => "no_state",
             Self::Sunk => "sunk",
             Self::Freed => "freed",
+            Self::Waited => "waited",
+            Self::Released => "released",
+            Self::Stray => "stray",
+            Self::NotHeld => "not_held",
         }
     }
 }

@@ -57,6 +57,11 @@ pub(crate) static ENTROPY_EVENTS: PerCpuArray<u64> =
 #[map]
 pub(crate) static ENTROPY_LINE: Array<Line> = Array::with_max_entries(1, 0);
 
+/// Where packets that come out of the line go on to.
+#[map]
+pub(crate) static ENTROPY_SLOTS: HashMap<u32, HookKey> =
+    HashMap::with_max_entries(MAX_HOOKS, BPF_F_NO_PREALLOC);
+
 /// The daemon's notes for a cleanup after a crash; no program reads them.
 #[map]
 pub(crate) static ENTROPY_OWNED: HashMap<u32, Owned> =
