@@ -24,6 +24,17 @@ use crate::{
     stats::{Counter, bucket},
 };
 
+/// What a program knows of its packet, in a map of its own for each CPU: too large for a stack, and
+/// what comes out of a map is unknown to the verifier, which then follows one way on from there.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Scratch {
+    /// The packet.
+    pub packet: Packet,
+    /// What was decided about it so far.
+    pub progress: Progress,
+}
+
 /// Decides over one packet.
 ///
 /// Every rule looks at every packet, whatever the rules before it decided: so which packets a rule

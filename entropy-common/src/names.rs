@@ -37,6 +37,10 @@ pub const MAP_SCRATCH: &str = "ENTROPY_SCRATCH";
 /// on to.
 pub const MAP_SLOTS: &str = "ENTROPY_SLOTS";
 
+/// Pin of the link that holds [`PROGRAM_EXIT`], where the kernel has links: packets that wait when the
+/// daemon is killed still find their way out.
+pub const LINK_EXIT: &str = "exit_link";
+
 /// Every map of the object that is pinned.
 pub const MAPS: [&str; 12] = [
     MAP_HOOKS,

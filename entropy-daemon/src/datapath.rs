@@ -14,11 +14,13 @@ pub mod cleanup;
 pub(crate) mod fake;
 pub mod inspect;
 mod kernel;
+mod line;
 mod log;
 mod maps;
 mod object;
 mod pins;
 mod retired;
+mod slots;
 
 pub use self::{
     kernel::{Kernel, Options},

@@ -10,6 +10,7 @@
 
 mod error;
 mod filter;
+mod fq;
 mod line;
 mod link;
 mod monitor;
@@ -37,6 +38,7 @@ use rtnetlink::{
 pub use self::{
     error::{Error, Result},
     filter::{AttachMode, Filter, FilterId},
+    fq::{FqOptions, FqStatistics},
     link::Link,
     monitor::{LinkEvent, LinkMonitor},
     netns::{NetnsId, NetnsRef},

@@ -8,16 +8,17 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use entropy_common::{
-    decide::{Verdict, delay, look},
+    decide::{Scratch, Verdict, delay, look},
     packet::{Packet, Unfit},
-    rule::{Direction, HookKey, MAX_RULES, RuleSet},
+    rule::{Direction, Hook, HookKey, MAX_RULES, RuleSet},
     stats::Event,
 };
 
 use crate::{
-    apply::{PASS, lose},
+    apply::{PASS, carry_out},
     frame::SkbFrame,
-    maps::{ENTROPY_HOOKS, ENTROPY_LEASE, ENTROPY_RULES, ENTROPY_SCRATCH, Kernel, Scratch, count},
+    line,
+    maps::{ENTROPY_HOOKS, ENTROPY_LEASE, ENTROPY_RULES, ENTROPY_SCRATCH, Kernel, count},
 };
 
 /// The verdict on a packet.
@@ -25,7 +26,15 @@ use crate::{
 pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     // SAFETY: the context is valid while the program runs.
     let ifindex = unsafe { (*ctx.skb.skb).ifindex };
-    let Some(set) = rule_set(HookKey::new(ifindex, direction)) else { return PASS };
+    let key = HookKey::new(ifindex, direction);
+    // SAFETY: the value is copied at once, and what it may have become by then is checked below.
+    let Some(hook) = (unsafe { ENTROPY_HOOKS.get(key) }).copied() else { return PASS };
+    if line::tag(ctx) == hook.slot {
+        // Back from the line, or a copy made here: it has been decided about.
+        line::set_tag(ctx, 0);
+        return PASS;
+    }
+    let Some(set) = rule_set(key, hook) else { return PASS };
     count(Event::Packet);
     // SAFETY: the helper has no conditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
@@ -38,10 +47,7 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
         return PASS;
     }
     let verdict = decide(set, direction, scratch, now_ns);
-    if !verdict.lost {
-        return PASS;
-    }
-    lose(ctx, direction)
+    carry_out(ctx, key, hook.slot, &verdict)
 }
 
 /// Reads the packet's facts; 1 if there are any.
@@ -55,6 +61,9 @@ extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
     let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return 0 };
     let unfit = match Packet::parse(&SkbFrame(&TcContext::new(skb))) {
         Ok(packet) => {
+            // SAFETY: the context is valid while the program runs.
+            let segments = unsafe { (*skb).gso_segs };
+            let packet = Packet { segments: if segments == 0 { 1 } else { segments }, ..packet };
             // SAFETY: this CPU's own, and nobody else is in it while the program runs.
             unsafe { (*scratch).packet = packet };
             return 1;
@@ -69,11 +78,9 @@ extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
     0
 }
 
-/// The rules of a hook. One look-up where there are none.
+/// The rules of a hook.
 #[inline(always)]
-fn rule_set(key: HookKey) -> Option<&'static RuleSet> {
-    // SAFETY: the value is copied at once, and what it may have become by then is checked below.
-    let hook = unsafe { ENTROPY_HOOKS.get(key) }?;
+fn rule_set(key: HookKey, hook: Hook) -> Option<&'static RuleSet> {
     // SAFETY: a set is removed a second after the last hook stopped pointing to it, so what is found
     // here is not written to while this program runs (see the daemon's datapath).
     let set = unsafe { ENTROPY_RULES.get(hook.set) };

@@ -13,10 +13,11 @@
 mod apply;
 mod frame;
 mod hook;
+mod line;
 mod maps;
 
-use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
-use entropy_common::{rule::Direction, stats::Event};
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use entropy_common::rule::Direction;
 
 /// Ingress hook of a host veth: packets from the container.
 #[classifier]
@@ -30,11 +31,11 @@ fn entropy_to(ctx: TcContext) -> i32 {
     hook::classify(&ctx, Direction::Ingress)
 }
 
-/// Ingress hook of the line's exit: packets that were lost on purpose end here, where nobody is told.
+/// Ingress hook of the line's exit: packets that have waited go on to where they were going, and those
+/// that were lost on purpose end here, where nobody is told.
 #[classifier]
-fn entropy_exit(_ctx: TcContext) -> i32 {
-    maps::count(Event::Freed);
-    TC_ACT_SHOT
+fn entropy_exit(ctx: TcContext) -> i32 {
+    line::leave(&ctx)
 }
 
 #[panic_handler]

@@ -8,11 +8,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
 };
 use entropy_common::{
-    decide::{Environment, Progress, Tally},
-    fault::delay::{TABLE_ENTRIES, Tables},
+    decide::{Environment, Scratch, Tally},
+    fault::delay::{MAX_TABLES, TABLE_ENTRIES, Tables},
     lease::Lease,
     memory::{Memory, Word},
-    packet::Packet,
     peer::{PeerEntry, PeerKey},
     rule::{
         Hook, HookKey, Label, LabelKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet,
@@ -42,7 +41,7 @@ pub(crate) static ENTROPY_PEERS: LpmTrie<PeerKey, PeerEntry> =
 
 #[map]
 pub(crate) static ENTROPY_TABLES: Array<[i32; TABLE_ENTRIES as usize]> =
-    Array::with_max_entries(64, 0);
+    Array::with_max_entries(MAX_TABLES, 0);
 
 #[map]
 pub(crate) static ENTROPY_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
@@ -82,13 +81,6 @@ pub(crate) fn count(event: Event) {
 #[map]
 pub(crate) static ENTROPY_LABELS: HashMap<LabelKey, Label> =
     HashMap::with_max_entries(MAX_TOTAL_RULES, BPF_F_NO_PREALLOC);
-
-/// What a program knows of its packet, off the stack: too large for it, and what comes out of a map
-/// is unknown to the verifier, which then follows one way on from here.
-pub(crate) struct Scratch {
-    pub(crate) packet: Packet,
-    pub(crate) progress: Progress,
-}
 
 /// The maps, as decisions see them.
 pub(crate) struct Kernel;

@@ -13,6 +13,8 @@ use crate::{
 /// must lie behind it.
 pub const MAX_DELAY_NS: u64 = 60_000_000_000;
 
+/// Most tables of a host.
+pub const MAX_TABLES: u32 = 64;
 /// Entries of a table.
 pub const TABLE_ENTRIES: u32 = 4096;
 /// Tables of standardised distributions count in 2^-26 of a standard deviation, so they reach from

@@ -7,6 +7,7 @@ use aya::{
     Ebpf,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
         tc::{SchedClassifierLinkId, TcAttachOptions},
     },
     sys::SyscallError,
@@ -14,7 +15,7 @@ use aya::{
 use entropy_common::{names, rule::Owned};
 use tracing::info;
 
-use super::{Error, Interface, maps::Maps};
+use super::{Error, Interface, maps::Maps, pins};
 use crate::netlink::{AttachMode, ClsactAdd, FilterId, Hook, Netlink};
 
 /// A program and the hook it belongs on.
@@ -45,6 +46,8 @@ pub(super) enum Mode {
 #[derive(Debug)]
 enum Hold {
     Tcx(SchedClassifierLinkId),
+    /// A link with a pin, which outlives the process.
+    Pinned(PinnedLink),
     Clsact,
 }
 
@@ -101,6 +104,24 @@ pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<Mo
         }
         Err(error) => Err(error).context("attach the line's exit"),
     }
+}
+
+/// Gives the link at the line's exit a pin, where there is a link: the packets that wait when the
+/// daemon is killed need it. A filter stays anyway.
+pub(super) fn pin_exit(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<()> {
+    for (place, hold) in std::mem::take(&mut exit.holds) {
+        let hold = match hold {
+            Hold::Tcx(id) => {
+                let link = program(ebpf, place.program)?.take_link(id).context("take a link")?;
+                let link = FdLink::try_from(link).context("take a link's descriptor")?;
+                let path = pins::path(names::LINK_EXIT);
+                Hold::Pinned(link.pin(&path).with_context(|| format!("pin {}", path.display()))?)
+            }
+            other => other,
+        };
+        exit.holds.push((place, hold));
+    }
+    Ok(())
 }
 
 /// `BPF_LINK_CREATE` knows no such attach type: Linux before 6.6, or without `CONFIG_NET_XGRESS`.
@@ -248,6 +269,10 @@ pub(super) async fn detach(
             // The link is closed in any case, which detaches; an error tells of nothing left to do.
             Hold::Tcx(link) => program(ebpf, place.program)
                 .and_then(|program| Ok(program.detach(link).context("detach")?)),
+            // The link closes with the last who holds it.
+            Hold::Pinned(link) => {
+                link.unpin().map(drop).context("remove the link's pin").map_err(Error::from)
+            }
             Hold::Clsact => {
                 let result = remove_filter(netlink, index, place).await;
                 if result.is_err() {

@@ -8,10 +8,14 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{Ebpf, EbpfLoader};
 use entropy_common::{
+    fault::delay::{
+        TABLE_ENTRIES,
+        table::{Distribution, Table},
+    },
     lease::Lease,
     names,
     peer::PeerEntry,
-    rule::{Hook, HookKey, Label, LabelKey, Labelled, Line, MAX_RULES, RuleSet},
+    rule::{self, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, RuleSet},
     stats::RuleState,
 };
 use ipnet::IpNet;
@@ -21,10 +25,13 @@ use tracing::{info, warn};
 use super::{
     Datapath, Error, Interface, Lock, NamedRule, Ownership,
     attach::{self, Attachment, Mode},
-    cleanup, log,
+    cleanup,
+    line::Line,
+    log,
     maps::{Maps, if_there, peer_key},
     object, pins,
     retired::{Retired, Retirement},
+    slots::Slots,
 };
 use crate::{clock, netlink::Netlink};
 
@@ -42,11 +49,12 @@ pub struct Kernel {
     maps: Maps,
     netlink: Netlink,
     mode: Mode,
-    entrance: u32,
+    line: Line,
     exit: Attachment,
     attachments: HashMap<u32, Attachment>,
     /// Rule set and rules in force on each hook.
     hooks: HashMap<HookKey, (u32, BTreeSet<u32>)>,
+    slots: Slots,
     next_set: u32,
     retirement: Retirement,
     log: Option<JoinHandle<()>>,
@@ -90,16 +98,17 @@ impl Kernel {
         let mut ebpf = load(options)?;
         attach::load(&mut ebpf)?;
         let mut maps = Maps::take(&mut ebpf)?;
-        let (entrance, exit) = netlink
-            .ensure_veth_pair(names::LINE_ENTRANCE, names::LINE_EXIT)
-            .await
-            .context("set up the line")?;
-        let exit = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
-        let mut attachment = Attachment::none(&exit);
+        for (number, distribution) in Distribution::ALL.into_iter().enumerate() {
+            write_table(&mut maps, number as u32, &distribution.table())?;
+        }
+        let line = Line::ensure(&netlink).await?;
+        let mut attachment = Attachment::none(&line.exit);
         let mode = attach::probe(&mut ebpf, &mut attachment)?;
         let places = &attach::EXIT;
         attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut attachment, places).await?;
-        maps.line.set(0, Line { entrance }, 0).context("write the line's entrance")?;
+        attach::pin_exit(&mut ebpf, &mut attachment)?;
+        let entrance = rule::Line { entrance: line.entrance };
+        maps.line.set(0, entrance, 0).context("write the line's entrance")?;
         let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };
         info!(mode = ?mode, "datapath ready");
         Ok(Self {
@@ -107,15 +116,22 @@ impl Kernel {
             maps,
             netlink,
             mode,
-            entrance,
+            line,
             exit: attachment,
             attachments: HashMap::new(),
             hooks: HashMap::new(),
+            slots: Slots::default(),
             next_set: 1,
             retirement: Retirement::default(),
             log,
             _lock: lock,
         })
+    }
+
+    /// Why nothing can be delayed, reordered or limited in rate on this host; `None` if it can.
+    #[must_use]
+    pub fn untimed(&self) -> Option<&str> {
+        self.line.untimed.as_deref()
     }
 
     /// Halts, detaches everything, removes the line and the pins. Goes on after an error and returns
@@ -131,18 +147,13 @@ impl Kernel {
                 problems.push(anyhow!(error).context(format!("detach from interface {index}")));
             }
         }
-        let Self { ebpf, maps, netlink, exit, .. } = &mut self;
-        if let Err(error) = attach::detach(ebpf, maps, netlink, exit).await {
+        let Self { mut ebpf, mut maps, netlink, mut exit, line, log, .. } = self;
+        // While the exit is attached, what waits still arrives.
+        line.remove(&mut problems).await;
+        if let Err(error) = attach::detach(&mut ebpf, &mut maps, &netlink, &mut exit).await {
             problems.push(anyhow!(error).context("detach from the line"));
         }
-        // The exit goes with its peer.
-        match self.netlink.delete_link(self.entrance).await {
-            Err(error) if !error.is_gone() => {
-                problems.push(anyhow!(error).context("remove the line"));
-            }
-            _ => {}
-        }
-        if let Some(log) = self.log.take() {
+        if let Some(log) = log {
             log.abort();
         }
         problems.extend(pins::remove_all());
@@ -183,9 +194,11 @@ impl Kernel {
             self.add_counters(named)?;
         }
         self.maps.rules.insert(number, set, 0).context("write a rule set")?;
+        let slot = self.slots.of(hook)?;
+        self.maps.slots.insert(slot, hook, 0).context("write the number of a hook")?;
         self.maps
             .hooks
-            .insert(hook, Hook { set: number }, 0)
+            .insert(hook, Hook { set: number, slot }, 0)
             .context("point a hook to its rules")?;
         Ok(())
     }
@@ -198,9 +211,19 @@ impl Kernel {
                 let key = LabelKey { kind: Labelled::Rule as u32, number };
                 if_there(self.maps.labels.remove(&key))?;
             }
+            Retired::Slot(slot) => {
+                if_there(self.maps.slots.remove(&slot))?;
+                self.slots.free(slot);
+            }
         }
         Ok(())
     }
+}
+
+fn write_table(maps: &mut Maps, number: u32, table: &Table) -> Result<()> {
+    let entries: &[i32; TABLE_ENTRIES as usize] =
+        table.entries().try_into().context("a distribution has another number of entries")?;
+    maps.tables.set(number, entries, 0).with_context(|| format!("write distribution {number}"))
 }
 
 fn load(options: Options) -> Result<Ebpf> {
@@ -266,6 +289,9 @@ impl Datapath for Kernel {
         if_there(self.maps.hooks.remove(&hook)).context("take the rules off a hook")?;
         if let Some((set, rules)) = self.hooks.remove(&hook) {
             self.retire(set, rules);
+        }
+        if let Some(slot) = self.slots.leave(hook) {
+            self.retirement.add(Instant::now(), Retired::Slot(slot));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use aya::{
     sys::SyscallError,
 };
 use entropy_common::{
+    fault::delay::TABLE_ENTRIES,
     lease::Lease,
     names,
     peer::{PeerEntry, PeerKey},
@@ -25,6 +26,8 @@ pub(super) struct Maps {
     pub(super) line: Array<MapData, Line>,
     pub(super) owned: HashMap<MapData, u32, Owned>,
     pub(super) labels: HashMap<MapData, LabelKey, Label>,
+    pub(super) tables: Array<MapData, [i32; TABLE_ENTRIES as usize]>,
+    pub(super) slots: HashMap<MapData, u32, HookKey>,
 }
 
 impl Maps {
@@ -39,6 +42,8 @@ impl Maps {
             line: typed(ebpf, names::MAP_LINE)?,
             owned: typed(ebpf, names::MAP_OWNED)?,
             labels: typed(ebpf, names::MAP_LABELS)?,
+            tables: typed(ebpf, names::MAP_TABLES)?,
+            slots: typed(ebpf, names::MAP_SLOTS)?,
         })
     }
 }

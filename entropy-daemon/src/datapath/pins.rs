@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::maps::{MapData, MapInfo, MapType};
 use entropy_common::{
+    decide::Scratch,
+    fault::delay::{MAX_TABLES, TABLE_ENTRIES},
     lease::Lease,
     names,
     peer::{PeerEntry, PeerKey},
@@ -137,6 +139,8 @@ pub(super) fn remove_all() -> Vec<anyhow::Error> {
             Err(error) => problems.push(error),
         }
     }
+    // A link can be no other's: its name is ours, in a directory of ours.
+    remove(&path(names::LINK_EXIT), |path| fs::remove_file(path), &mut problems);
     if problems.is_empty() {
         for directory in [Path::new(names::PIN_DIR), top()] {
             remove(directory, |path| fs::remove_dir(path), &mut problems);
@@ -176,6 +180,9 @@ fn shape(map: &str) -> Option<Shape> {
         names::MAP_LINE => of::<u32, Line>(MapType::Array, 1),
         names::MAP_OWNED => of::<u32, Owned>(MapType::Hash, MAX_HOOKS),
         names::MAP_LABELS => of::<LabelKey, Label>(MapType::Hash, MAX_TOTAL_RULES),
+        names::MAP_TABLES => of::<u32, [i32; TABLE_ENTRIES as usize]>(MapType::Array, MAX_TABLES),
+        names::MAP_SCRATCH => of::<u32, Scratch>(MapType::PerCpuArray, 1),
+        names::MAP_SLOTS => of::<u32, HookKey>(MapType::Hash, MAX_HOOKS),
         _ => None,
     }
 }

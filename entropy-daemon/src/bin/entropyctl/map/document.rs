@@ -239,7 +239,7 @@ impl Rule {
             container: container.clone(),
             r#match: Condition::new(&rule.matcher, groups),
             loss: (parts > 0).then(|| Loss { percent: text::percent_of_parts(parts), parts }),
-            partition: rule.partition != Partition::NONE,
+            partition: rule.partition != entropy_common::fault::partition::Partition::NONE,
             seed: rule.seed.to_string(),
             starts_in_ns: rule.active_from_ns.saturating_sub(now_ns),
             ends_in_ns: ends.map(|ends| ends.saturating_sub(now_ns)),

@@ -232,8 +232,12 @@ fn meaning(event: Event) -> &'static str {
         Event::Malformed => "passed, as their IP header is damaged",
         Event::Stale => "passed while rules were being replaced",
         Event::NoState => "met a rule without counters, which is a bug: report it",
-        Event::Sunk => "lost on the way from this host, through the line",
-        Event::Freed => "of those, freed at the line's end",
+        Event::Sunk => "lost or delayed on the way from this host: ended in the line",
+        Event::Freed => "of those, and of delayed originals, freed at the line's end",
+        Event::Waited => "went into the line to wait",
+        Event::Released => "of those, came out and went on",
+        Event::Stray => "came out of the line and belonged to no hook",
+        Event::NotHeld => "passed at once, as the line could not take them",
     }
 }
 

@@ -1,0 +1,172 @@
+//! The line: the daemon's own veth pair, where packets wait in `fq` for their departure, and where
+//! packets end that vanish without their sender being told.
+//!
+//! A packet carries the number of its hook through the line in `skb->tc_index`, and its departure in
+//! `skb->tstamp`. `skb->mark` belongs to other people.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT},
+    helpers::{
+        bpf_clone_redirect, bpf_get_prandom_u32, bpf_redirect,
+        generated::{bpf_set_hash, bpf_set_hash_invalid, bpf_skb_set_tstamp},
+    },
+    programs::TcContext,
+};
+use entropy_common::{
+    decide::Verdict,
+    rule::{Direction, HookKey, SINK},
+    stats::Event,
+};
+
+use crate::{
+    apply::PASS,
+    maps::{ENTROPY_LINE, ENTROPY_SLOTS, count},
+};
+
+/// `BPF_SKB_TSTAMP_UNSPEC` and `BPF_SKB_TSTAMP_DELIVERY_MONO` of include/uapi/linux/bpf.h.
+const UNSPEC: u32 = 0;
+const DELIVERY_MONO: u32 = 1;
+
+/// `skb->tc_index` of a packet.
+#[inline(always)]
+pub(crate) fn tag(ctx: &TcContext) -> u32 {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { (*ctx.skb.skb).tc_index }
+}
+
+/// Sets `skb->tc_index`.
+#[inline(always)]
+pub(crate) fn set_tag(ctx: &TcContext, tag: u32) {
+    // SAFETY: the context is valid while the program runs, and programs of this type may write here.
+    unsafe { (*ctx.skb.skb).tc_index = tag };
+}
+
+#[inline(always)]
+fn set_departure(ctx: &TcContext, departure_ns: u64, kind: u32) -> bool {
+    // SAFETY: the helper takes any time, and says so if the packet cannot carry one.
+    unsafe { bpf_skb_set_tstamp(ctx.as_ptr().cast(), departure_ns, kind) == 0 }
+}
+
+/// ifindex of the line's entrance; 0 while there is none.
+#[inline(always)]
+fn entrance() -> u32 {
+    ENTROPY_LINE.get(0).map_or(0, |line| line.entrance)
+}
+
+/// A copy goes to an interface. True if it was taken.
+#[inline(always)]
+fn copy_to(ctx: &TcContext, ifindex: u32, flags: u64) -> bool {
+    // SAFETY: the helper has no conditions; no pointer into the packet is used after it.
+    unsafe { bpf_clone_redirect(ctx.as_ptr().cast(), ifindex, flags) == 0 }
+}
+
+/// The packet waits in the line, and twice if it is sent twice.
+///
+/// It is a copy that waits, because it has no owner: a packet in a queue counts as unsent for its TCP
+/// socket (TCP small queues), which brings a connection almost to a stop. The original ends here.
+#[inline(always)]
+pub(crate) fn wait(ctx: &TcContext, direction: Direction, slot: u32, verdict: &Verdict) -> i32 {
+    let entrance = entrance();
+    // The helper takes IPv4 and IPv6 only; a frame whose VLAN tag is in its bytes is neither.
+    if entrance == 0 || !set_departure(ctx, verdict.departure_ns, DELIVERY_MONO) {
+        count(Event::NotHeld);
+        return PASS;
+    }
+    set_tag(ctx, slot);
+    // SAFETY: the context is valid, and programs of this type may write here. fq lets packets of the
+    // priority TC_PRIO_CONTROL (7) pass at once; on its way into or out of a container a packet loses
+    // its priority anyway.
+    unsafe { (*ctx.skb.skb).priority = 0 };
+    if verdict.own_hash {
+        // SAFETY: the helper takes any number.
+        unsafe { bpf_set_hash(ctx.as_ptr().cast(), bpf_get_prandom_u32()) };
+    }
+    if verdict.duplicate && copy_to(ctx, entrance, 0) {
+        count(Event::Waited);
+    }
+    if copy_to(ctx, entrance, 0) {
+        count(Event::Waited);
+        return end(ctx, direction, entrance);
+    }
+    // Better early than lost.
+    set_departure(ctx, 0, UNSPEC);
+    set_tag(ctx, 0);
+    count(Event::NotHeld);
+    PASS
+}
+
+/// The packet goes on at once, and a copy of it before.
+#[inline(always)]
+pub(crate) fn duplicate(ctx: &TcContext, direction: Direction, key: HookKey, slot: u32) {
+    // The copy comes to this hook, too, and is known by its tag.
+    set_tag(ctx, slot);
+    if !copy_to(ctx, key.ifindex, way_on(direction)) {
+        count(Event::NotHeld);
+    }
+    set_tag(ctx, 0);
+}
+
+/// The packet ends, and its sender is not told.
+///
+/// A drop at an egress hook is reported to a sender on this host (`NET_XMIT_DROP`: `ENOBUFS` for
+/// UDP, congestion for TCP), which loss on a real wire never is. Such packets are sent into the line
+/// instead, which counts as sent, and freed at its exit. TCX has no `TC_ACT_STOLEN` that would do.
+#[inline(always)]
+pub(crate) fn lose(ctx: &TcContext, direction: Direction) -> i32 {
+    end(ctx, direction, entrance())
+}
+
+#[inline(always)]
+fn end(ctx: &TcContext, direction: Direction, entrance: u32) -> i32 {
+    if matches!(direction, Direction::Ingress) && entrance != 0 && is_from_this_host(ctx) {
+        set_tag(ctx, SINK as u32);
+        set_departure(ctx, 0, UNSPEC);
+        count(Event::Sunk);
+        // SAFETY: the helper has no conditions; it only notes the target.
+        return unsafe { bpf_redirect(entrance, 0) } as i32;
+    }
+    TC_ACT_SHOT
+}
+
+/// A packet that came in through no interface was made by this host.
+#[inline(always)]
+fn is_from_this_host(ctx: &TcContext) -> bool {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { (*ctx.skb.skb).ingress_ifindex == 0 }
+}
+
+/// At the line's exit: on to where the packet was going.
+#[inline(always)]
+pub(crate) fn leave(ctx: &TcContext) -> i32 {
+    let slot = tag(ctx);
+    if slot == SINK as u32 {
+        count(Event::Freed);
+        return TC_ACT_SHOT;
+    }
+    // SAFETY: the value is copied at once; a number is not given to another hook as long as packets
+    // may carry it.
+    let hook = unsafe { ENTROPY_SLOTS.get(slot) }.copied();
+    let Some((key, direction)) =
+        hook.and_then(|key| Some((key, Direction::from_number(key.direction)?)))
+    else {
+        count(Event::Stray);
+        return TC_ACT_SHOT;
+    };
+    set_departure(ctx, 0, UNSPEC);
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    // SAFETY: the helper has no conditions. The hash was for the line, not for who comes after it.
+    unsafe { bpf_set_hash_invalid(skb) };
+    count(Event::Released);
+    // SAFETY: the helper has no conditions; it only notes the target.
+    unsafe { bpf_redirect(key.ifindex, way_on(direction)) as i32 }
+}
+
+/// The way on from a hook: packets from a container come in through its veth, packets to it go out.
+#[inline(always)]
+fn way_on(direction: Direction) -> u64 {
+    match direction {
+        Direction::Egress => BPF_F_INGRESS as u64,
+        Direction::Ingress => 0,
+    }
+}
