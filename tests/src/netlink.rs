@@ -16,6 +16,7 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
     link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    tc::{TcAttribute, TcHandle, TcMessage},
 };
 
 /// An rtnetlink socket.
@@ -73,6 +74,16 @@ impl Netlink {
         message.header.change_mask = LinkFlags::Up;
         self.request(RouteNetlinkMessage::SetLink(message), 0)
             .with_context(|| format!("set link {index} up"))
+    }
+
+    /// Puts a qdisc of a kind, without options, at the root of a device.
+    pub(crate) fn add_root_qdisc(&self, index: u32, kind: &str) -> Result<()> {
+        let mut message = TcMessage::default();
+        message.header.index = index as i32;
+        message.header.parent = TcHandle::ROOT;
+        message.attributes.push(TcAttribute::Kind(kind.into()));
+        self.create(RouteNetlinkMessage::NewQueueDiscipline(message))
+            .with_context(|| format!("add qdisc {kind} to link {index}"))
     }
 
     /// Adds an address that can be used at once: no duplicate address detection.

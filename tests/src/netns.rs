@@ -193,6 +193,25 @@ impl Netns {
         self.netlink(|netlink| netlink.add_default_route(gateway))
     }
 
+    /// Whether this kernel has a qdisc, tried in a namespace of its own.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason than that it does not know the qdisc.
+    pub fn kernel_has_qdisc(kind: &str) -> Result<bool> {
+        let namespace = Self::new("probe")?;
+        let index = namespace.index("lo")?;
+        match namespace.netlink(|netlink| netlink.add_root_qdisc(index, kind)) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let cause = error.root_cause().downcast_ref::<io::Error>();
+                if cause.and_then(io::Error::raw_os_error) == Some(libc::ENOENT) {
+                    return Ok(false);
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// ifindex of a device.
     ///
     /// # Errors

@@ -1,0 +1,244 @@
+//! What waits arrives: late by what was asked, none lost, whatever becomes of the daemon.
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use entropy_common::{rule::Direction, stats::RuleState};
+use entropy_tests::{
+    clock::now_ns,
+    daemon::Daemon,
+    netns::Netns,
+    wait::{patience, until_true},
+};
+
+use crate::stage::{Cast, Running, Stage, stage};
+
+/// Datagrams of one look.
+const COUNT: usize = 40;
+const MILLISECOND: u64 = 1_000_000;
+
+/// Ends a test that needs packets to wait.
+macro_rules! needs_fq {
+    () => {
+        if !has_fq()? {
+            entropy_tests::skip!("needs the VM: sch_fq is missing in this kernel");
+        }
+    };
+}
+
+/// Whether this kernel has `sch_fq`.
+fn has_fq() -> Result<bool> {
+    Netns::kernel_has_qdisc("fq")
+}
+
+/// Two sockets, of which the sender puts the time into what it sends.
+struct Clocked {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+}
+
+impl Clocked {
+    fn new(from: &Netns, to: &Netns, address: impl Into<IpAddr>) -> Result<Self> {
+        let address = address.into();
+        let any: SocketAddr =
+            if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+        let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
+        receiver.set_read_timeout(Some(patience(10)))?;
+        let target = receiver.local_addr()?;
+        let sender = from.run(|| UdpSocket::bind(any))??;
+        sender.connect(target)?;
+        Ok(Self { sender, receiver })
+    }
+
+    /// Both families, from one container to another.
+    fn between(from: &Running, to: &Running) -> Result<[Self; 2]> {
+        let (inside, other) = (from.container.netns()?, to.container.netns()?);
+        Ok([Self::new(&inside, &other, to.at.v4)?, Self::new(&inside, &other, to.at.v6)?])
+    }
+
+    fn send(&self) -> Result<()> {
+        for number in 0..COUNT as u64 {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&now_ns().to_ne_bytes());
+            bytes[8..].copy_from_slice(&number.to_ne_bytes());
+            self.sender.send(&bytes).context("send a datagram")?;
+        }
+        Ok(())
+    }
+
+    /// Numbers and delays in nanoseconds of `count` datagrams, in the order of their arrival.
+    fn receive(&self, count: usize) -> Result<Vec<(u64, u64)>> {
+        (0..count)
+            .map(|index| {
+                let mut bytes = [0; 16];
+                self.receiver.recv(&mut bytes).with_context(|| format!("datagram {index}"))?;
+                let [sent, number] = [0, 8].map(|at| {
+                    let mut word = [0; 8];
+                    word.copy_from_slice(&bytes[at..at + 8]);
+                    u64::from_ne_bytes(word)
+                });
+                Ok((number, now_ns().saturating_sub(sent)))
+            })
+            .collect()
+    }
+
+    fn delays(&self) -> Result<Vec<(u64, u64)>> {
+        self.send()?;
+        self.receive(COUNT)
+    }
+
+    /// Whether nothing more comes.
+    fn is_silent(&self) -> Result<bool> {
+        self.receiver.set_read_timeout(Some(patience(1) / 2))?;
+        let silent = self.receiver.recv(&mut [0; 16]).is_err();
+        self.receiver.set_read_timeout(Some(patience(10)))?;
+        Ok(silent)
+    }
+}
+
+fn start(stage: &Stage, name: &str, text: &str, at: &Running) -> Result<Daemon> {
+    stage.policy(name, text)?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on(name, &at.at)?;
+    Ok(daemon)
+}
+
+fn state(daemon: &Daemon, name: &str, at: &Running, way: Direction) -> Result<RuleState> {
+    Ok(daemon.rule(name, &at.at, way).context("the rule is in force")?.state)
+}
+
+/// The shortest delay of each, which the fault alone explains.
+fn shortest(delays: &[(u64, u64)]) -> u64 {
+    delays.iter().map(|(_, delay)| *delay).min().unwrap_or(0)
+}
+
+#[test]
+fn packets_from_and_to_a_container_come_late_by_what_was_asked_and_in_order() -> Result<()> {
+    let stage = stage!(every kernel);
+    needs_fq!();
+    let cast = stage.cast()?;
+    let Cast { web, db, .. } = &*cast;
+    let control = Clocked::between(web, db)?;
+    for way in &control {
+        let usual = shortest(&way.delays()?);
+        ensure!(usual < 100 * MILLISECOND, "control: {usual} ns");
+    }
+    let daemon = start(&stage, "slow", "target = 'app=web'\ndelay = '100ms'", web)?;
+    let ways = [Clocked::between(web, db)?, Clocked::between(db, web)?];
+    for way in ways.iter().flatten() {
+        let delays = way.delays()?;
+        assert!(shortest(&delays) >= 100 * MILLISECOND, "{delays:?}");
+        assert!(delays.iter().map(|(number, _)| *number).eq(0..COUNT as u64), "{delays:?}");
+        assert!(way.is_silent()?, "one came twice");
+    }
+    for direction in Direction::ALL {
+        let state = state(&daemon, "slow", web, direction)?;
+        assert!(state.delayed >= 2 * COUNT as u64, "{state:?}");
+        assert_eq!((state.lost, state.delayed), (0, state.matched), "{direction:?}");
+    }
+    // From the host itself, whose originals end in the line.
+    let (host, inside) = (Netns::host()?, web.container.netns()?);
+    let delays = Clocked::new(&host, &inside, web.at.v4)?.delays()?;
+    assert!(shortest(&delays) >= 100 * MILLISECOND, "{delays:?}");
+    let others = Clocked::between(db, &cast.client)?;
+    let untouched = shortest(&others[0].delays()?);
+    assert!(untouched < 100 * MILLISECOND, "no target, {untouched} ns");
+    stage.end_policy("slow")?;
+    daemon.await_off(&web.at)?;
+    let delays = control[0].delays()?;
+    assert!(shortest(&delays) < 100 * MILLISECOND, "afterwards: {delays:?}");
+    daemon.stop()
+}
+
+#[test]
+fn jitter_spreads_delays_and_keeps_the_order_where_asked() -> Result<()> {
+    let stage = stage!(every kernel);
+    needs_fq!();
+    let cast = stage.cast()?;
+    let Cast { web, db, .. } = &*cast;
+    let text = |order: &str| {
+        format!(
+            "target = 'app=web'\ndirection = 'egress'\nseed = 11\n\
+             delay = {{ base = '200ms', jitter = '100ms', order = '{order}' }}"
+        )
+    };
+    let daemon = start(&stage, "any", &text("any"), web)?;
+    let ways = Clocked::between(web, db)?;
+    for way in &ways {
+        let delays = way.delays()?;
+        assert!(delays.iter().all(|(_, delay)| *delay >= 100 * MILLISECOND), "{delays:?}");
+        assert!(!delays.is_sorted_by_key(|(number, _)| *number), "nobody overtook: {delays:?}");
+    }
+    stage.end_policy("any")?;
+    daemon.await_off(&web.at)?;
+    stage.policy("keep", &text("keep"))?;
+    daemon.await_on("keep", &web.at)?;
+    for way in &ways {
+        let delays = way.delays()?;
+        assert!(delays.iter().all(|(_, delay)| *delay >= 100 * MILLISECOND), "{delays:?}");
+        assert!(delays.is_sorted_by_key(|(number, _)| *number), "{delays:?}");
+    }
+    daemon.stop()
+}
+
+#[test]
+fn packets_that_wait_arrive_though_the_daemon_is_killed_or_stopped() -> Result<()> {
+    let stage = stage!(every kernel);
+    needs_fq!();
+    let cast = stage.cast()?;
+    let Cast { web, db, .. } = &*cast;
+    let text = "target = 'app=web'\ndirection = 'egress'\ndelay = '2s'";
+    for end in [Daemon::kill, Daemon::stop] {
+        let daemon = start(&stage, "late", text, web)?;
+        let ways = Clocked::between(web, db)?;
+        ways.iter().try_for_each(Clocked::send)?;
+        let waiting = state(&daemon, "late", web, Direction::Egress)?;
+        assert!(waiting.delayed >= 2 * COUNT as u64, "{waiting:?}");
+        end(daemon)?;
+        for way in &ways {
+            let delays = way.receive(COUNT)?;
+            assert!(shortest(&delays) >= 2000 * MILLISECOND, "{delays:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn duplicates_arrive_exactly_twice_from_and_to_a_container() -> Result<()> {
+    let stage = stage!(every kernel);
+    let cast = stage.cast()?;
+    let Cast { web, db, .. } = &*cast;
+    let daemon = start(&stage, "twice", "target = 'app=web'\nduplicate = '100%'", web)?;
+    for way in [Clocked::between(web, db)?, Clocked::between(db, web)?].iter().flatten() {
+        way.send()?;
+        let mut numbers: Vec<u64> =
+            way.receive(2 * COUNT)?.into_iter().map(|(number, _)| number).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq((0..COUNT as u64).flat_map(|number| [number; 2])));
+        assert!(way.is_silent()?, "one came three times");
+    }
+    daemon.stop()
+}
+
+#[test]
+fn without_a_fair_queue_a_delay_is_named_unsupported_and_the_rest_goes_on() -> Result<()> {
+    let stage = stage!(every kernel);
+    if has_fq()? {
+        entropy_tests::skip!("runs on the machine: this kernel has sch_fq");
+    }
+    let cast = stage.cast()?;
+    let Cast { web, db, .. } = &*cast;
+    let text = "target = 'app=web'\ndelay = '100ms'\nloss = '100%'";
+    let daemon = start(&stage, "both", text, web)?;
+    daemon.await_log("sch_fq missing")?;
+    let way = &Clocked::between(web, db)?[0];
+    way.send()?;
+    assert!(way.is_silent()?, "the loss is not in force");
+    until_true("the loss is counted", patience(5), || {
+        Ok(state(&daemon, "both", web, Direction::Egress)?.lost >= COUNT as u64)
+    })?;
+    daemon.stop()
+}
