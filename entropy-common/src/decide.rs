@@ -33,6 +33,8 @@ pub struct Scratch {
     pub packet: Packet,
     /// What was decided about it so far.
     pub progress: Progress,
+    /// What was decided about it in the end.
+    pub verdict: Verdict,
 }
 
 /// Decides over one packet.

@@ -4,6 +4,7 @@ use aya_ebpf::{
     EbpfContext as _, bindings::TC_ACT_UNSPEC, helpers::generated::bpf_skb_ecn_set_ce,
     programs::TcContext,
 };
+use aya_log_ebpf::debug;
 use entropy_common::{
     decide::Verdict,
     rule::{Direction, HookKey},
@@ -20,6 +21,7 @@ pub(crate) const PASS: i32 = TC_ACT_UNSPEC;
 pub(crate) fn carry_out(ctx: &TcContext, key: HookKey, slot: u32, verdict: &Verdict) -> i32 {
     let Some(direction) = Direction::from_number(key.direction) else { return PASS };
     if verdict.lost {
+        debug!(ctx, "ifindex {} direction {}: lost", key.ifindex, key.direction);
         return line::lose(ctx, direction);
     }
     if verdict.mark_ce {
@@ -27,6 +29,8 @@ pub(crate) fn carry_out(ctx: &TcContext, key: HookKey, slot: u32, verdict: &Verd
         unsafe { bpf_skb_ecn_set_ce(ctx.as_ptr().cast()) };
     }
     if verdict.departure_ns != 0 {
+        let (ifindex, way) = (key.ifindex, key.direction);
+        debug!(ctx, "ifindex {} direction {}: until {}", ifindex, way, verdict.departure_ns);
         return line::wait(ctx, direction, slot, verdict);
     }
     if verdict.duplicate {

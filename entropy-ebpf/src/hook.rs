@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use entropy_common::{
-    decide::{Scratch, Verdict, delay, look},
+    decide::{Scratch, delay, look},
     packet::{Packet, Unfit},
     rule::{Direction, Hook, HookKey, MAX_RULES, RuleSet},
     stats::Event,
@@ -46,8 +46,8 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     if entropy_read(ctx.skb.skb) == 0 {
         return PASS;
     }
-    let verdict = decide(set, direction, scratch, now_ns);
-    carry_out(ctx, key, hook.slot, &verdict)
+    decide(set, direction, scratch, now_ns);
+    entropy_apply(ctx.skb.skb, direction as u32, hook.slot)
 }
 
 /// Reads the packet's facts; 1 if there are any.
@@ -78,6 +78,21 @@ extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
     0
 }
 
+/// Does to a packet what was decided.
+///
+/// A global function, too: what stays on the stack of the caller while the packet is read leaves no
+/// place for this (512 bytes for both).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn entropy_apply(skb: *mut __sk_buff, direction: u32, slot: u32) -> i32 {
+    let ctx = TcContext::new(skb);
+    // SAFETY: the context is valid while the program runs.
+    let key = HookKey { ifindex: unsafe { (*skb).ifindex }, direction };
+    let Some(scratch) = ENTROPY_SCRATCH.get_ptr(0) else { return PASS };
+    // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+    carry_out(&ctx, key, slot, unsafe { &(*scratch).verdict })
+}
+
 /// The rules of a hook.
 #[inline(always)]
 fn rule_set(key: HookKey, hook: Hook) -> Option<&'static RuleSet> {
@@ -103,12 +118,12 @@ struct Pass<'a> {
 
 /// The shared passes, each rule's in the body of a loop that the verifier checks once.
 #[inline(always)]
-fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u64) -> Verdict {
+fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u64) {
     let mut pass = Pass { set, scratch, now_ns, direction };
     let count = set.count.min(MAX_RULES as u32);
     let context = (&raw mut pass).cast::<c_void>();
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
-    let Scratch { packet, progress } = unsafe { &mut *scratch };
+    let Scratch { packet, progress, verdict } = unsafe { &mut *scratch };
     progress.begin(packet);
     // SAFETY: the callback takes what it is given here.
     unsafe { bpf_loop(count, look_step as *mut c_void, context, 0) };
@@ -116,7 +131,7 @@ fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u6
         // SAFETY: as above.
         unsafe { bpf_loop(count, delay_step as *mut c_void, context, 0) };
     }
-    progress.verdict(now_ns, &Kernel)
+    *verdict = progress.verdict(now_ns, &Kernel);
 }
 
 unsafe extern "C" fn look_step(index: u64, pass: *mut Pass<'_>) -> i64 {
@@ -124,7 +139,7 @@ unsafe extern "C" fn look_step(index: u64, pass: *mut Pass<'_>) -> i64 {
     let pass = unsafe { &*pass };
     let Some(rule) = pass.set.rules.get(index as usize) else { return 1 };
     // SAFETY: see `decide`.
-    let Scratch { packet, progress } = unsafe { &mut *pass.scratch };
+    let Scratch { packet, progress, .. } = unsafe { &mut *pass.scratch };
     look(index as usize, rule, pass.direction, packet, pass.now_ns, &Kernel, progress);
     0
 }
@@ -134,7 +149,7 @@ unsafe extern "C" fn delay_step(index: u64, pass: *mut Pass<'_>) -> i64 {
     let pass = unsafe { &*pass };
     let Some(rule) = pass.set.rules.get(index as usize) else { return 1 };
     // SAFETY: see `decide`.
-    let Scratch { packet, progress } = unsafe { &mut *pass.scratch };
+    let Scratch { packet, progress, .. } = unsafe { &mut *pass.scratch };
     delay(index as usize, rule, packet, pass.now_ns, &Kernel, progress);
     0
 }

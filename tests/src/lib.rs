@@ -1,6 +1,7 @@
 //! The laboratory: namespaces, Docker engines and traffic for the tests.
 
 pub mod clock;
+pub mod clocked;
 pub mod cpu;
 pub mod daemon;
 pub mod datagrams;

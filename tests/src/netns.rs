@@ -193,14 +193,22 @@ impl Netns {
         self.netlink(|netlink| netlink.add_default_route(gateway))
     }
 
+    /// Puts a qdisc of a kind, without options, at the root of a device.
+    ///
+    /// # Errors
+    /// When the device is not there, or the kernel refuses.
+    pub fn set_root_qdisc(&self, name: &str, kind: &str) -> Result<()> {
+        let index = self.index(name)?;
+        self.netlink(|netlink| netlink.add_root_qdisc(index, kind))
+    }
+
     /// Whether this kernel has a qdisc, tried in a namespace of its own.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than that it does not know the qdisc.
     pub fn kernel_has_qdisc(kind: &str) -> Result<bool> {
         let namespace = Self::new("probe")?;
-        let index = namespace.index("lo")?;
-        match namespace.netlink(|netlink| netlink.add_root_qdisc(index, kind)) {
+        match namespace.set_root_qdisc("lo", kind) {
             Ok(()) => Ok(true),
             Err(error) => {
                 let cause = error.root_cause().downcast_ref::<io::Error>();

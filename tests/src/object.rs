@@ -91,10 +91,12 @@ impl Object {
         for rule in rules {
             self.set_state(rule.id, Some(RuleState::ZERO))?;
         }
-        let set = RuleSet::new(hook, rules).context("too many rules")?;
+        let rules = RuleSet::new(hook, rules).context("too many rules")?;
         let number = hook.ifindex * 2 + hook.direction;
-        self.set_set(number, Some(&set))?;
-        self.set_hook(hook, Some(Hook { set: number }))
+        self.set_set(number, Some(&rules))?;
+        let slot = number + 1;
+        set(&mut self.hash(names::MAP_SLOTS)?, slot, Some(&hook))?;
+        self.set_hook(hook, Some(Hook { set: number, slot }))
     }
 
     /// Writes or removes what is on a hook.

@@ -1,14 +1,9 @@
 //! What waits arrives: late by what was asked, none lost, whatever becomes of the daemon.
 
-use std::{
-    net::{IpAddr, SocketAddr, UdpSocket},
-    time::Duration,
-};
-
 use anyhow::{Context as _, Result, ensure};
 use entropy_common::{rule::Direction, stats::RuleState};
 use entropy_tests::{
-    clock::now_ns,
+    clocked::{COUNT, Clocked, shortest},
     daemon::Daemon,
     netns::Netns,
     wait::{patience, until_true},
@@ -16,8 +11,6 @@ use entropy_tests::{
 
 use crate::stage::{Cast, Running, Stage, stage};
 
-/// Datagrams of one look.
-const COUNT: usize = 40;
 const MILLISECOND: u64 = 1_000_000;
 
 /// Ends a test that needs packets to wait.
@@ -34,69 +27,10 @@ fn has_fq() -> Result<bool> {
     Netns::kernel_has_qdisc("fq")
 }
 
-/// Two sockets, of which the sender puts the time into what it sends.
-struct Clocked {
-    sender: UdpSocket,
-    receiver: UdpSocket,
-}
-
-impl Clocked {
-    fn new(from: &Netns, to: &Netns, address: impl Into<IpAddr>) -> Result<Self> {
-        let address = address.into();
-        let any: SocketAddr =
-            if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
-        let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
-        receiver.set_read_timeout(Some(patience(10)))?;
-        let target = receiver.local_addr()?;
-        let sender = from.run(|| UdpSocket::bind(any))??;
-        sender.connect(target)?;
-        Ok(Self { sender, receiver })
-    }
-
-    /// Both families, from one container to another.
-    fn between(from: &Running, to: &Running) -> Result<[Self; 2]> {
-        let (inside, other) = (from.container.netns()?, to.container.netns()?);
-        Ok([Self::new(&inside, &other, to.at.v4)?, Self::new(&inside, &other, to.at.v6)?])
-    }
-
-    fn send(&self) -> Result<()> {
-        for number in 0..COUNT as u64 {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&now_ns().to_ne_bytes());
-            bytes[8..].copy_from_slice(&number.to_ne_bytes());
-            self.sender.send(&bytes).context("send a datagram")?;
-        }
-        Ok(())
-    }
-
-    /// Numbers and delays in nanoseconds of `count` datagrams, in the order of their arrival.
-    fn receive(&self, count: usize) -> Result<Vec<(u64, u64)>> {
-        (0..count)
-            .map(|index| {
-                let mut bytes = [0; 16];
-                self.receiver.recv(&mut bytes).with_context(|| format!("datagram {index}"))?;
-                let [sent, number] = [0, 8].map(|at| {
-                    let mut word = [0; 8];
-                    word.copy_from_slice(&bytes[at..at + 8]);
-                    u64::from_ne_bytes(word)
-                });
-                Ok((number, now_ns().saturating_sub(sent)))
-            })
-            .collect()
-    }
-
-    fn delays(&self) -> Result<Vec<(u64, u64)>> {
-        self.send()?;
-        self.receive(COUNT)
-    }
-
-    /// Whether nothing more comes.
-    fn is_silent(&self) -> Result<bool> {
-        self.receiver.set_read_timeout(Some(patience(1) / 2))?;
-        let silent = self.receiver.recv(&mut [0; 16]).is_err();
-        self.receiver.set_read_timeout(Some(patience(10)))?;
-        Ok(silent)
-    }
+/// Both families, from one container to another.
+fn between(from: &Running, to: &Running) -> Result<[Clocked; 2]> {
+    let (inside, other) = (from.container.netns()?, to.container.netns()?);
+    Ok([Clocked::new(&inside, &other, to.at.v4)?, Clocked::new(&inside, &other, to.at.v6)?])
 }
 
 fn start(stage: &Stage, name: &str, text: &str, at: &Running) -> Result<Daemon> {
@@ -110,24 +44,19 @@ fn state(daemon: &Daemon, name: &str, at: &Running, way: Direction) -> Result<Ru
     Ok(daemon.rule(name, &at.at, way).context("the rule is in force")?.state)
 }
 
-/// The shortest delay of each, which the fault alone explains.
-fn shortest(delays: &[(u64, u64)]) -> u64 {
-    delays.iter().map(|(_, delay)| *delay).min().unwrap_or(0)
-}
-
 #[test]
 fn packets_from_and_to_a_container_come_late_by_what_was_asked_and_in_order() -> Result<()> {
     let stage = stage!(every kernel);
     needs_fq!();
     let cast = stage.cast()?;
     let Cast { web, db, .. } = &*cast;
-    let control = Clocked::between(web, db)?;
+    let control = between(web, db)?;
     for way in &control {
         let usual = shortest(&way.delays()?);
         ensure!(usual < 100 * MILLISECOND, "control: {usual} ns");
     }
     let daemon = start(&stage, "slow", "target = 'app=web'\ndelay = '100ms'", web)?;
-    let ways = [Clocked::between(web, db)?, Clocked::between(db, web)?];
+    let ways = [between(web, db)?, between(db, web)?];
     for way in ways.iter().flatten() {
         let delays = way.delays()?;
         assert!(shortest(&delays) >= 100 * MILLISECOND, "{delays:?}");
@@ -143,7 +72,7 @@ fn packets_from_and_to_a_container_come_late_by_what_was_asked_and_in_order() ->
     let (host, inside) = (Netns::host()?, web.container.netns()?);
     let delays = Clocked::new(&host, &inside, web.at.v4)?.delays()?;
     assert!(shortest(&delays) >= 100 * MILLISECOND, "{delays:?}");
-    let others = Clocked::between(db, &cast.client)?;
+    let others = between(db, &cast.client)?;
     let untouched = shortest(&others[0].delays()?);
     assert!(untouched < 100 * MILLISECOND, "no target, {untouched} ns");
     stage.end_policy("slow")?;
@@ -166,7 +95,7 @@ fn jitter_spreads_delays_and_keeps_the_order_where_asked() -> Result<()> {
         )
     };
     let daemon = start(&stage, "any", &text("any"), web)?;
-    let ways = Clocked::between(web, db)?;
+    let ways = between(web, db)?;
     for way in &ways {
         let delays = way.delays()?;
         assert!(delays.iter().all(|(_, delay)| *delay >= 100 * MILLISECOND), "{delays:?}");
@@ -193,7 +122,7 @@ fn packets_that_wait_arrive_though_the_daemon_is_killed_or_stopped() -> Result<(
     let text = "target = 'app=web'\ndirection = 'egress'\ndelay = '2s'";
     for end in [Daemon::kill, Daemon::stop] {
         let daemon = start(&stage, "late", text, web)?;
-        let ways = Clocked::between(web, db)?;
+        let ways = between(web, db)?;
         ways.iter().try_for_each(Clocked::send)?;
         let waiting = state(&daemon, "late", web, Direction::Egress)?;
         assert!(waiting.delayed >= 2 * COUNT as u64, "{waiting:?}");
@@ -212,7 +141,7 @@ fn duplicates_arrive_exactly_twice_from_and_to_a_container() -> Result<()> {
     let cast = stage.cast()?;
     let Cast { web, db, .. } = &*cast;
     let daemon = start(&stage, "twice", "target = 'app=web'\nduplicate = '100%'", web)?;
-    for way in [Clocked::between(web, db)?, Clocked::between(db, web)?].iter().flatten() {
+    for way in [between(web, db)?, between(db, web)?].iter().flatten() {
         way.send()?;
         let mut numbers: Vec<u64> =
             way.receive(2 * COUNT)?.into_iter().map(|(number, _)| number).collect();
@@ -234,7 +163,7 @@ fn without_a_fair_queue_a_delay_is_named_unsupported_and_the_rest_goes_on() -> R
     let text = "target = 'app=web'\ndelay = '100ms'\nloss = '100%'";
     let daemon = start(&stage, "both", text, web)?;
     daemon.await_log("sch_fq missing")?;
-    let way = &Clocked::between(web, db)?[0];
+    let way = &between(web, db)?[0];
     way.send()?;
     assert!(way.is_silent()?, "the loss is not in force");
     until_true("the loss is counted", patience(5), || {

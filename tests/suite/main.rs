@@ -19,4 +19,5 @@ mod rules;
 mod site;
 mod stage;
 mod verdicts;
+mod waiting;
 mod wire;
