@@ -15,6 +15,7 @@ mod partition;
 mod policies;
 mod programs;
 mod rules;
+mod shares;
 mod site;
 mod stage;
 mod verdicts;

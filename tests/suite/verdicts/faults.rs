@@ -79,7 +79,7 @@ fn some(random: &mut Random) -> Chance {
 /// Any model, with parameters that no constructor would take now and then: the kernel must not do
 /// anything else with them than the host either.
 fn loss(random: &mut Random) -> Loss {
-    let loss = match random.below(20) {
+    let loss = match random.below(30) {
         0 => Loss::rate(rate(random)),
         1 => Loss::correlated(rate(random), rate(random)),
         2 => Loss::correlated(small(random), small(random)),
