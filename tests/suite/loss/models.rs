@@ -22,37 +22,44 @@ use crate::rules::{LOST, frame};
 const SEQUENCE: u64 = 100_000;
 
 fn share(share: f64) -> Probability {
-    Probability::from_parts((share * 2_f64.powi(32)).round() as u64).unwrap()
+    let parts = (share * 2_f64.powi(32)).round() as u64;
+    Probability::from_parts(parts).unwrap_or(Probability::NEVER)
 }
 
+/// A model and what it is called.
+type Named = (&'static str, Loss);
+
 /// Models that remember, of which the rate is known.
-fn chains() -> Vec<(&'static str, Loss)> {
-    vec![
+fn chains() -> Result<Vec<Named>> {
+    Ok(vec![
         ("correlated", Loss::correlated(share(0.1), share(0.5))),
         ("strongly correlated", Loss::correlated(share(0.02), share(0.9))),
-        ("bursts", Loss::bursts(share(0.1), 5_000).unwrap()),
-        ("long bursts", Loss::bursts(share(0.05), 20_000).unwrap()),
-        ("more regular than chance", Loss::bursts(share(0.4), 1_100).unwrap()),
+        ("bursts", Loss::bursts(share(0.1), 5_000)?),
+        ("long bursts", Loss::bursts(share(0.05), 20_000)?),
+        ("more regular than chance", Loss::bursts(share(0.4), 1_100)?),
         (
             "gilbert-elliott",
             Loss::gilbert_elliott(share(0.02), share(0.2), share(0.7), share(0.001)),
         ),
-        ("markov", Loss::markov([0.05, 0.3, 0.2, 0.6, 0.01].map(share)).unwrap()),
-        ("markov of two states", Loss::markov([0.02, 0.25, 0.0, 0.0, 0.0].map(share)).unwrap()),
-    ]
+        ("markov", Loss::markov([0.05, 0.3, 0.2, 0.6, 0.01].map(share)).context("a chain")?),
+        (
+            "markov of two states",
+            Loss::markov([0.02, 0.25, 0.0, 0.0, 0.0].map(share)).context("a chain")?,
+        ),
+    ])
 }
 
 /// Models that count, and netem's correlation, whose rate nobody can name.
-fn others() -> Vec<(&'static str, Loss)> {
-    vec![
+fn others() -> Result<Vec<Named>> {
+    Ok(vec![
         ("rate", Loss::rate(share(0.1))),
         ("netem's correlation", Loss::netem(share(0.3), share(0.25))),
-        ("nth", Loss::nth(7, 3).unwrap()),
-        ("every one", Loss::nth(1, 0).unwrap()),
+        ("nth", Loss::nth(7, 3).context("a period")?),
+        ("every one", Loss::nth(1, 0).context("a period")?),
         ("first", Loss::first(12_345)),
-        ("pattern", Loss::pattern(0b1_0110_0101, 9).unwrap()),
-        ("pattern of 64", Loss::pattern(0x8000_0000_dead_beef, 64).unwrap()),
-    ]
+        ("pattern", Loss::pattern(0b1_0110_0101, 9).context("a period")?),
+        ("pattern of 64", Loss::pattern(0x8000_0000_dead_beef, 64).context("a period")?),
+    ])
 }
 
 fn install(object: &mut Object, seed: u64, loss: Loss) -> Result<()> {
@@ -66,7 +73,7 @@ fn every_model_loses_exactly_the_packets_that_the_host_says() -> Result<()> {
     let base = fixed_seed(4_000);
     let mut object = Object::load()?;
     let frame = frame(false, Protocol::Udp)?;
-    for ((name, loss), seed) in chains().into_iter().chain(others()).zip(base..) {
+    for ((name, loss), seed) in chains()?.into_iter().chain(others()?).zip(base..) {
         install(&mut object, seed, loss)?;
         let (program, memory) = (object.hook(Direction::Egress)?, HostMemory::default());
         let mut lost = 0;
@@ -91,7 +98,7 @@ fn models_that_remember_keep_their_rate() -> Result<()> {
     let base = fixed_seed(5_000);
     let mut object = Object::load()?;
     let frame = frame(false, Protocol::Udp)?;
-    for ((name, loss), seed) in chains().into_iter().zip(base..) {
+    for ((name, loss), seed) in chains()?.into_iter().zip(base..) {
         install(&mut object, seed, loss)?;
         object.hook(Direction::Egress)?.repeat(&frame, Skb::FORWARDED, PACKETS)?;
         let lost = object.state(1)?.lost;
