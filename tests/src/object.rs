@@ -3,6 +3,7 @@
 
 mod attach;
 mod run;
+mod timing;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use entropy_common::{
 };
 
 pub use run::{Program, Skb, longest_test_frame};
+pub use timing::slot;
 
 /// ifindex of the loopback device, on which test runs take place unless they ask for another.
 pub const LOOPBACK: u32 = 1;
@@ -38,14 +40,16 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads the object and its programs, with logging off and a lease that never ends.
+    /// Loads the object and its programs, with logging off, a lease that never ends, and the
+    /// tables of the distributions that have a name.
     ///
     /// # Errors
     /// When the object is not there or the kernel refuses it; then with the verifier's words.
     pub fn load() -> Result<Self> {
         let path = path();
         let mut ebpf = EbpfLoader::new()
-            .override_global("AYA_LOG_LEVEL", &0_u8, true)
+            // No error where nothing is logged: then there is no such constant.
+            .override_global("AYA_LOG_LEVEL", &0_u8, false)
             .load_file(&path)
             .with_context(|| format!("load {} (built by cargo xtask build)", path.display()))?;
         for name in names::PROGRAMS {
@@ -55,6 +59,7 @@ impl Object {
         }
         let mut object = Self { ebpf };
         object.set_lease(Lease { until_ns: u64::MAX })?;
+        object.set_tables(timing::named())?;
         Ok(object)
     }
 
@@ -83,7 +88,7 @@ impl Object {
         })
     }
 
-    /// Puts rules on a hook, under a set number of its own, with fresh counters for each.
+    /// Puts rules on a hook, under a set number and a slot of its own, with fresh counters for each.
     ///
     /// # Errors
     /// With too many rules, or when the kernel refuses.
@@ -91,19 +96,18 @@ impl Object {
         for rule in rules {
             self.set_state(rule.id, Some(RuleState::ZERO))?;
         }
-        let rules = RuleSet::new(hook, rules).context("too many rules")?;
+        let set = RuleSet::new(hook, rules).context("too many rules")?;
         let number = hook.ifindex * 2 + hook.direction;
-        self.set_set(number, Some(&rules))?;
-        let slot = number + 1;
-        set(&mut self.hash(names::MAP_SLOTS)?, slot, Some(&hook))?;
-        self.set_hook(hook, Some(Hook { set: number, slot }))
+        self.set_set(number, Some(&set))?;
+        self.set_hook(hook, Some(Hook { set: number, slot: slot(hook) }))
     }
 
-    /// Writes or removes what is on a hook.
+    /// Writes or removes what is on a hook, and where its packets go on to behind the line.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn set_hook(&mut self, key: HookKey, hook: Option<Hook>) -> Result<()> {
+        set(&mut self.hash(names::MAP_SLOTS)?, slot(key), hook.map(|_| key).as_ref())?;
         set(&mut self.hash(names::MAP_HOOKS)?, key, hook.as_ref())
     }
 

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, fs};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapInfo, MapType};
 use entropy_common::{
+    decide::Progress,
+    fault::delay::TABLE_ENTRIES,
     lease::Lease,
     names,
+    packet::Packet,
     peer::{PeerEntry, PeerKey},
     rule::{
         Hook, HookKey, Label, LabelKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet,
@@ -18,7 +21,8 @@ use entropy_tests::{
     object::{self, Object},
 };
 
-/// Maps that aya makes for its own use: the ring of log lines, and the read-only constants.
+/// Maps that aya makes for its own use where something is logged: the ring of log lines, and the
+/// read-only constants.
 const AYA: [&str; 2] = ["AYA_LOGS", ".rodata"];
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
@@ -31,6 +35,12 @@ type Shape = (MapType, usize, usize, u32, u32);
 
 /// The trie's key begins with the length of the prefix in bits (`struct bpf_lpm_trie_key`).
 const TRIE_KEY: usize = size_of::<u32>() + size_of::<PeerKey>();
+
+/// Most tables of delays.
+const TABLES: u32 = 64;
+/// What a program keeps of its packet. Only programs read it, but they and the host lay it out alike.
+const SCRATCH: usize =
+    (size_of::<Packet>() + size_of::<Progress>()).next_multiple_of(align_of::<Progress>());
 
 const SHAPES: [(&str, Shape); names::MAPS.len()] = [
     (
@@ -51,6 +61,9 @@ const SHAPES: [(&str, Shape); names::MAPS.len()] = [
         names::MAP_LABELS,
         (MapType::Hash, size_of::<LabelKey>(), size_of::<Label>(), MAX_TOTAL_RULES, NO_PREALLOC),
     ),
+    (names::MAP_TABLES, (MapType::Array, 4, 4 * TABLE_ENTRIES as usize, TABLES, 0)),
+    (names::MAP_SCRATCH, (MapType::PerCpuArray, 4, SCRATCH, 1, 0)),
+    (names::MAP_SLOTS, (MapType::Hash, 4, size_of::<HookKey>(), MAX_HOOKS, NO_PREALLOC)),
 ];
 
 /// The sizes themselves, so that a record cannot change its layout under the same version of the
@@ -59,9 +72,9 @@ const SHAPES: [(&str, Shape); names::MAPS.len()] = [
 fn the_records_of_this_version_have_these_sizes() {
     let sizes = [
         ("hook key", size_of::<HookKey>(), 8),
-        ("hook", size_of::<Hook>(), 4),
-        ("rule set", size_of::<RuleSet>(), 784),
-        ("rule state", size_of::<RuleState>(), 40),
+        ("hook", size_of::<Hook>(), 8),
+        ("rule set", size_of::<RuleSet>(), 3856),
+        ("rule state", size_of::<RuleState>(), 416),
         ("peer key", size_of::<PeerKey>(), 20),
         ("peer entry", size_of::<PeerEntry>(), 4),
         ("lease", size_of::<Lease>(), 8),
@@ -73,16 +86,16 @@ fn the_records_of_this_version_have_these_sizes() {
     for (record, size, expected) in sizes {
         assert_eq!(size, expected, "{record}");
     }
-    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v1");
+    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v2");
 }
 
 #[test]
 fn the_maps_are_those_of_the_names_and_shaped_like_the_records() -> Result<()> {
     needs_root!();
     let mut object = Object::load()?;
-    let found: BTreeSet<String> = object.ebpf().maps().map(|(name, _)| name.into()).collect();
-    let expected: BTreeSet<String> =
-        names::MAPS.iter().chain(&AYA).map(|&name| name.into()).collect();
+    let all = object.ebpf().maps().map(|(name, _)| name);
+    let found: BTreeSet<String> = all.filter(|name| !AYA.contains(name)).map(Into::into).collect();
+    let expected: BTreeSet<String> = names::MAPS.iter().map(|&name| name.into()).collect();
     assert_eq!(found, expected);
     for (name, shape) in SHAPES {
         let info = info(object.ebpf().map(name).context("a map that was there is gone")?)?;

@@ -1,5 +1,8 @@
 //! Loss keeps its rate.
 
+mod chain;
+mod models;
+
 use anyhow::Result;
 use entropy_common::{
     chance::{Probability, Stream, draw},

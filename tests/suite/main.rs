@@ -3,7 +3,6 @@
 
 mod concurrency;
 mod containers;
-mod delay;
 mod determinism;
 mod foreign;
 mod hidden;
@@ -16,6 +15,7 @@ mod partition;
 mod policies;
 mod programs;
 mod rules;
+mod shares;
 mod site;
 mod stage;
 mod verdicts;

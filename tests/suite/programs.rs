@@ -1,9 +1,10 @@
 //! The kernel takes the programs, and runs them as the tests believe it does.
 
+mod instructions;
+
 use anyhow::Result;
 use entropy_common::{
     fault::partition::Partition,
-    names,
     rule::{Direction, HookKey, Rule},
 };
 use entropy_tests::{
@@ -13,20 +14,6 @@ use entropy_tests::{
 };
 
 use crate::rules::{LOST, PASS, udp};
-
-#[test]
-fn every_program_loads_and_says_what_it_cost_the_verifier() -> Result<()> {
-    needs_root!();
-    let object = Object::load()?;
-    for name in names::PROGRAMS {
-        let count = object.program(name)?.verified_instructions()?;
-        println!("{name}: {count} instructions verified");
-        // The verifier's limit for privileged programs (BPF_COMPLEXITY_LIMIT_INSNS, linux/bpf.h); a
-        // fifth of it leaves room for the faults to come.
-        assert!(count <= 200_000, "{name}: {count} instructions verified");
-    }
-    Ok(())
-}
 
 /// A rule belongs to an interface: the same packet on another one passes, and is not counted.
 #[test]

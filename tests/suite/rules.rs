@@ -49,7 +49,7 @@ pub(crate) fn udp() -> Vec<u8> {
 /// A rule that loses a share of all packets, in parts of 2^32.
 pub(crate) fn lossy(id: u32, seed: u64, parts: u64) -> Rule {
     let rate = Probability::from_parts(parts).unwrap_or(Probability::NEVER);
-    Rule { id, seed, loss: Loss { rate }, ..Rule::NONE }
+    Rule { id, seed, loss: Loss::rate(rate), ..Rule::NONE }
 }
 
 fn hook(direction: Direction) -> HookKey {

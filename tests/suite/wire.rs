@@ -23,7 +23,7 @@ use entropy_tests::{
 use crate::{
     rules::{LOST, PASS, lossy},
     site::{INSIDE, Site, VETH},
-    verdicts::{Model, OnHook, Scene, frame, hex, is_refused_by_test_runs},
+    verdicts::{Model, OnHook, Scene, comparable, frame, hex, is_refused_by_test_runs, tables},
 };
 
 /// As many as the machine does in a second or two.
@@ -153,11 +153,11 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_in() 
     let seed = seed();
     let mut random = Random::new(seed);
     let mut object = Object::load()?;
+    object.set_tables(tables())?;
     let jumbo = Jumbo::new(&mut object, names::PROGRAM_TO, TcAttachType::Egress)?;
     let skb = Skb { ifindex: jumbo.host.index(VETH)?, ingress_ifindex: 0 };
     for number in 0..SCENES {
-        let mut scene = Scene::new(&mut random, skb.ifindex);
-        scene.line_entrance = 0;
+        let scene = Scene::with_line(&mut random, skb.ifindex, 0);
         scene.install(&mut object)?;
         let frames = untestable(&object, &mut random, &scene, packets() / SCENES)?;
         let taken = traffic::send(&jumbo.host, VETH, frames.iter().map(|frame| Ok(frame.clone())))?;
@@ -183,10 +183,11 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_out()
     let seed = seed();
     let mut random = Random::new(seed);
     let mut object = Object::load()?;
+    object.set_tables(tables())?;
     let jumbo = Jumbo::new(&mut object, names::PROGRAM_FROM, TcAttachType::Ingress)?;
     let skb = Skb { ifindex: jumbo.host.index(VETH)?, ingress_ifindex: jumbo.host.index(VETH)? };
     for number in 0..SCENES {
-        let scene = Scene::new(&mut random, skb.ifindex);
+        let scene = Scene::with_line(&mut random, skb.ifindex, 0);
         let key = scene.key(Direction::Egress);
         if !matches!(scene.on_hook(key), OnHook::Rules(_)) {
             continue;
@@ -203,8 +204,7 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_out()
         }
         wait_for_packets(&object, before, frames.len() as u64)?;
         let events = object.events()?;
-        let difference: Vec<u64> =
-            events.iter().zip(before).map(|(after, before)| after - before).collect();
+        let difference = comparable(std::array::from_fn(|event| events[event] - before[event]));
         let context = || format!("seed {seed}, scene {number}: {scene:#?}");
         ensure!(difference == model.events(), "{difference:?} {:?} {}", model.events(), context());
         model.compare_states(&mut object).with_context(context)?;

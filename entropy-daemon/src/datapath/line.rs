@@ -50,9 +50,6 @@ impl Line {
             ),
             Err(error) => return Err(error).context("set up the line's queue"),
         };
-        if let Some(reason) = &untimed {
-            warn!("no delays, reordering and rates on this host: {reason}");
-        }
         let exit = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
         Ok(Self { netlink: netlink.clone(), entrance, exit, untimed })
     }

@@ -254,7 +254,7 @@ fn faults_go_into_the_rule_and_only_those_asked_for() {
     let rule = |faults: &str| {
         let plan = planned(&cut("p", "").replace("partition = true", faults), &[web(7)]);
         let first = &plan.hooks.values().next().unwrap()[0];
-        (first.loss.rate.parts(), first.partition)
+        (first.loss.p[0].parts(), first.partition)
     };
     assert_eq!(rule("partition = true"), (0, Partition::CUT));
     assert_eq!(rule("loss = \"50%\""), (1 << 31, Partition::NONE));
@@ -266,7 +266,7 @@ fn faults_go_into_the_rule_and_only_those_asked_for() {
     both[0].faults.loss = Some("25%".parse().unwrap());
     let plan = plan(&both, &[web(7)], DAEMON_SEED);
     let first = &plan.hooks.values().next().unwrap()[0];
-    assert_eq!((first.loss.rate.parts(), first.partition), (1 << 30, Partition::CUT));
+    assert_eq!((first.loss.p[0].parts(), first.partition), (1 << 30, Partition::CUT));
 }
 
 /// The seeds of the rules of all policies, in the order of hooks and policies.

@@ -64,7 +64,7 @@ fn cut_from(policy: &str, peer: &str) -> Injection {
 }
 
 fn lossy(policy: &str, parts: u64) -> Injection {
-    let loss = Loss { rate: Probability::from_parts(parts).unwrap() };
+    let loss = Loss::rate(Probability::from_parts(parts).unwrap());
     Injection { loss, partition: Partition::NONE, ..cut(policy) }
 }
 

@@ -25,7 +25,10 @@ const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const EXTENSIONS: [u8; 8] =
     [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION, 135, 139, 140];
+const TCP: u8 = 6;
 const ICMP_V6: u8 = 58;
+/// Of TCP: SYN, SYN and ACK, ACK, PSH and ACK, FIN and ACK, RST, none, all.
+const FLAGS: [u8; 8] = [0x02, 0x12, 0x10, 0x18, 0x11, 0x04, 0, 0xff];
 /// TCP, UDP, ICMP, ICMPv6, SCTP, UDP-Lite, DCCP, ESP, no next header.
 const UPPER: [u8; 9] = [6, 17, 1, ICMP_V6, 132, 136, 33, 50, 59];
 
@@ -107,7 +110,8 @@ fn ipv6(random: &mut Random, longest: usize, addresses: &[IpAddr], frame: &mut V
         .collect();
     let protocol = upper(random);
     let next = |index: usize| chain.get(index).copied().unwrap_or(protocol);
-    frame.extend([version << 4, 0, 0, 0]);
+    // Traffic class and flow label.
+    frame.extend([version << 4, random.bits() as u8, 0, 0]);
     frame.extend(random.bytes::<2>());
     frame.extend([next(0), random.pick(&[255, 255, 64, 1])]);
     for _ in 0..2 {
@@ -166,7 +170,13 @@ fn transport(random: &mut Random, protocol: u8, frame: &mut Vec<u8>) {
             frame.extend(port.to_be_bytes());
         }
     }
-    frame.extend(random.bytes::<8>());
+    let start = frame.len();
+    frame.extend(random.bytes::<16>());
+    if protocol == TCP {
+        // The length of the header and its flags: 8 bytes for sequence and acknowledgement before.
+        frame[start + 8] = random.pick(&[5, 5, 5, 8, 15]) << 4;
+        frame[start + 9] = random.pick(&FLAGS);
+    }
 }
 
 /// Whether a kernel may refuse to make a packet of these bytes for a test run, which some do when an

@@ -4,20 +4,29 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use entropy_common::{
-    chance::Probability,
-    fault::{loss::Loss, partition::Partition},
+    fault::partition::Partition,
     lease::Lease,
     peer::PeerKey,
-    rule::{ANY_ICMP, ANY_PROTOCOL, Direction, Hook, HookKey, MAX_RULES, Match, Rule, RuleSet},
+    rule::{Direction, Hook, HookKey, MAX_RULES, Rule, RuleSet},
     stats::RuleState,
 };
-use entropy_tests::{clock::now_ns, object::Object, random::Random};
+use entropy_tests::{
+    clock::now_ns,
+    object::{Object, slot},
+    random::Random,
+};
+
+use super::{
+    faults::{Timed, faults},
+    matchers::matcher,
+};
 
 /// Ports that rules ask for and packets have, so that they meet.
 pub(crate) const PORTS: [u16; 8] = [0, 1, 53, 80, 5432, 5433, 40_000, 65_535];
 /// Longer than any run of the tests.
 const DAY_NS: u64 = 86_400_000_000_000;
-const GROUPS: u64 = 4;
+/// Peer groups.
+pub(crate) const GROUPS: u64 = 4;
 
 /// What a packet finds on a hook.
 #[derive(Debug)]
@@ -58,13 +67,22 @@ pub(crate) struct Scene {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) lease: Lease,
     pub(crate) line_entrance: u32,
-    /// A time within the scene. No window begins or ends anywhere near it.
+    /// When the scene begins. No window begins or ends anywhere between this and its end.
     pub(crate) now_ns: u64,
 }
 
 impl Scene {
-    /// A scene for the two hooks of one interface.
+    /// A scene for the two hooks of one interface. In half of them there is no line, so that what should wait
+    /// passes at once, as far as a test run can tell. Where there is one, it leads nowhere, and no
+    /// rule sends packets to it but those that are lost.
     pub(crate) fn new(random: &mut Random, ifindex: u32) -> Self {
+        let line_entrance = if random.one_in(2) { random.bits() as u32 | 1 } else { 0 };
+        Self::with_line(random, ifindex, line_entrance)
+    }
+
+    /// A scene with what is said to be the line's entrance; 0 for none.
+    pub(crate) fn with_line(random: &mut Random, ifindex: u32, line_entrance: u32) -> Self {
+        let timed = if line_entrance == 0 { Timed::Yes } else { Timed::No };
         let now_ns = now_ns();
         let addresses: Vec<IpAddr> = (0..8).map(|_| address(random)).collect();
         let peers = (0..random.below(9)).map(|_| peer(random, &addresses)).collect();
@@ -74,7 +92,7 @@ impl Scene {
             let rules: Vec<Rule> = (0..random.below(MAX_RULES as u64 + 1))
                 .map(|_| {
                     made += 1;
-                    rule(random, first_id.wrapping_add(made), now_ns)
+                    rule(random, first_id.wrapping_add(made), now_ns, timed)
                 })
                 .collect();
             side(random, HookKey::new(ifindex, direction), &rules)
@@ -86,7 +104,7 @@ impl Scene {
             peers,
             addresses,
             lease: lease(random, now_ns),
-            line_entrance: if random.one_in(4) { 0 } else { random.bits() as u32 | 1 },
+            line_entrance,
             now_ns,
         }
     }
@@ -126,7 +144,8 @@ impl Scene {
             }
             let set = (side.wiring != Wiring::NoSet).then_some(&set);
             object.set_set(side.number, set)?;
-            let hook = (side.wiring != Wiring::NoHook).then_some(Hook { set: side.number });
+            let hook = Hook { set: side.number, slot: slot(side.key) };
+            let hook = (side.wiring != Wiring::NoHook).then_some(hook);
             object.set_hook(side.key, hook)?;
         }
         Ok(())
@@ -162,7 +181,7 @@ fn side(random: &mut Random, key: HookKey, rules: &[Rule]) -> Side {
     Side { key, wiring, set, number: random.bits() as u32 & !1 | key.direction }
 }
 
-fn rule(random: &mut Random, id: u32, now_ns: u64) -> Rule {
+fn rule(random: &mut Random, id: u32, now_ns: u64, timed: Timed) -> Rule {
     let (active_from_ns, active_until_ns) = match random.below(12) {
         0 => (0, now_ns - 1),
         1 => (now_ns + DAY_NS, u64::MAX),
@@ -170,53 +189,9 @@ fn rule(random: &mut Random, id: u32, now_ns: u64) -> Rule {
         3 => (now_ns - 1, now_ns + DAY_NS),
         _ => (0, u64::MAX),
     };
-    Rule {
-        active_from_ns,
-        active_until_ns,
-        seed: random.bits(),
-        id,
-        matcher: matcher(random),
-        loss: Loss { rate: rate(random) },
-        partition: match random.below(30) {
-            0 => Partition::CUT,
-            1 => Partition { cut: random.bits() as u32 },
-            _ => Partition::NONE,
-        },
-    }
-}
-
-fn matcher(random: &mut Random) -> Match {
-    let (port_first, port_last) = match random.below(8) {
-        0 => (0, 65_535),
-        1 => (random.bits() as u16, random.bits() as u16),
-        2 => (random.pick(&PORTS), random.pick(&PORTS)),
-        3 => {
-            let port = random.pick(&PORTS);
-            (port, port)
-        }
-        _ => (0, 0),
-    };
-    let protocol = match random.below(8) {
-        0 => ANY_ICMP,
-        1 => random.bits() as u16,
-        2 => random.below(256) as u16,
-        3 => random.pick(&[1, 6, 17, 58, 132]),
-        _ => ANY_PROTOCOL,
-    };
-    let peer_group = if random.one_in(2) { 0 } else { random.between(1, GROUPS) as u32 };
-    Match { peer_group, protocol, port_first, port_last, _pad: 0 }
-}
-
-fn rate(random: &mut Random) -> Probability {
-    let parts = match random.below(8) {
-        0 => 0,
-        1 => 1 << 32,
-        2 => 1,
-        3 => (1 << 32) - 1,
-        4 => random.below(1 << 32),
-        _ => random.below(1 << 29),
-    };
-    Probability::from_parts(parts).unwrap_or(Probability::NEVER)
+    let (seed, matcher) = (random.bits(), matcher(random));
+    let bare = Rule { active_from_ns, active_until_ns, seed, id, matcher, ..Rule::NONE };
+    faults(random, bare, timed)
 }
 
 fn lease(random: &mut Random, now_ns: u64) -> Lease {

@@ -13,13 +13,20 @@ use super::*;
 const SECOND: u64 = 1_000_000_000;
 
 fn snapshot() -> Snapshot {
-    let loss = Loss { rate: Probability::from_parts(85_899_346).unwrap() };
-    let matcher = Match { peer_group: 1, protocol: 6, port_first: 5432, port_last: 5432, _pad: 0 };
+    let loss = Loss::rate(Probability::from_parts(85_899_346).unwrap());
+    let matcher =
+        Match { peer_group: 1, protocol: 6, port_first: 5432, port_last: 5432, ..Match::ALL };
     let lossy = Rule { id: 7, seed: u64::MAX, loss, matcher, ..Rule::NONE };
     let matcher = Match { protocol: ANY_ICMP, ..Match::ALL };
     let cut = Rule { id: 8, seed: 3, partition: Partition::CUT, matcher, ..Rule::NONE };
-    let counted =
-        RuleState { seen: 5000, matched: 3000, matched_bytes: 300_000, lost: 59, lost_bytes: 5900 };
+    let counted = RuleState {
+        seen: 5000,
+        matched: 3000,
+        matched_bytes: 300_000,
+        lost: 59,
+        lost_bytes: 5900,
+        ..RuleState::ZERO
+    };
     let entry = |rule, state, policy: &str, container: &str| RuleEntry {
         rule,
         state,
