@@ -79,8 +79,10 @@ pub(crate) fn wait(ctx: &TcContext, direction: Direction, slot: u32, verdict: &V
     // its priority anyway.
     unsafe { (*ctx.skb.skb).priority = 0 };
     if verdict.own_hash {
+        // SAFETY: the helper has no conditions.
+        let hash = unsafe { bpf_get_prandom_u32() };
         // SAFETY: the helper takes any number.
-        unsafe { bpf_set_hash(ctx.as_ptr().cast(), bpf_get_prandom_u32()) };
+        unsafe { bpf_set_hash(ctx.as_ptr().cast(), hash) };
     }
     if verdict.duplicate && copy_to(ctx, entrance, 0) {
         count(Event::Waited);
