@@ -145,8 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn every_map_can_be_dumped_by_its_own_name() {
-        for map in names::MAPS {
+    fn every_map_that_tells_people_something_can_be_dumped_by_its_own_name() {
+        // Those are numbers for programs, which tell people nothing.
+        let internal = [names::MAP_TABLES, names::MAP_SCRATCH, names::MAP_SLOTS];
+        for map in names::MAPS.into_iter().filter(|map| !internal.contains(map)) {
             assert!(Part::from_str(map, true).is_ok(), "{map}");
             assert!(Part::from_str(&map.to_lowercase(), true).is_ok(), "{map}");
         }

@@ -81,6 +81,9 @@ fn holds(map: &str) -> &'static str {
         names::MAP_LINE => "the device that marked packets wait in",
         names::MAP_OWNED => "interfaces whose clsact qdisc is the daemon's",
         names::MAP_LABELS => "names of rules and peer groups, for people",
+        names::MAP_TABLES => "distributions of delays",
+        names::MAP_SCRATCH => "work space of the programs, for each CPU",
+        names::MAP_SLOTS => "where packets that have waited go on to",
         _ => "",
     }
 }
