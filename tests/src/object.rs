@@ -48,8 +48,7 @@ impl Object {
     pub fn load() -> Result<Self> {
         let path = path();
         let mut ebpf = EbpfLoader::new()
-            // No error where nothing is logged: then there is no such constant.
-            .override_global("AYA_LOG_LEVEL", &0_u8, false)
+            .override_global("AYA_LOG_LEVEL", &0_u8, true)
             .load_file(&path)
             .with_context(|| format!("load {} (built by cargo xtask build)", path.display()))?;
         for name in names::PROGRAMS {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 use aya::programs::TcAttachType;
 use entropy_common::{
-    chance::Probability,
+    chance::{Probability, correlated::Chance},
     fault::{delay::Delay, duplicate::Duplicate, reorder::Reorder},
     names,
     rule::{Direction, HookKey, Match, Rule},
@@ -20,6 +20,8 @@ use entropy_tests::{
 };
 
 const MILLISECOND: u64 = 1_000_000;
+/// Every packet.
+const ALWAYS: Chance = Chance { rate: Probability::ALWAYS, ..Chance::NEVER };
 const VETH: &str = "vethc";
 const INSIDE: &str = "eth0";
 
@@ -86,7 +88,7 @@ impl Host {
         Ok(ways)
     }
 
-    /// Ends a test that needs what this kernel has not.
+    /// As many packets as waited come out of the line, and nothing else happens to any.
     fn balance(&self, waited: u64) -> Result<()> {
         until_true("all that waited comes out", patience(10), || {
             Ok(self.object.event(Event::Released)? >= waited)
@@ -103,6 +105,7 @@ impl Host {
     }
 }
 
+/// Ends a test that needs packets to wait where they cannot.
 macro_rules! needs_fq {
     () => {
         needs_root!();
@@ -139,13 +142,9 @@ fn a_delay_holds_every_packet_in_order_and_the_line_keeps_none() -> Result<()> {
 fn what_is_early_overtakes_what_waits() -> Result<()> {
     needs_fq!();
     let mut host = Host::new()?;
-    let chance = entropy_common::chance::correlated::Chance {
-        rate: Probability::ALWAYS,
-        ..entropy_common::chance::correlated::Chance::NEVER
-    };
     host.rule(Rule {
         delay: Delay::constant(200 * MILLISECOND),
-        reorder: Reorder { chance, gap: 4, ..Reorder::NONE },
+        reorder: Reorder { chance: ALWAYS, gap: 4, ..Reorder::NONE },
         ..Rule::NONE
     })?;
     for way in host.ways()? {
@@ -162,11 +161,7 @@ fn a_copy_waits_with_its_original_and_without_a_delay_comes_at_once() -> Result<
     needs_fq!();
     for delay in [Delay::NONE, Delay::constant(50 * MILLISECOND)] {
         let mut host = Host::new()?;
-        let chance = entropy_common::chance::correlated::Chance {
-            rate: Probability::ALWAYS,
-            ..entropy_common::chance::correlated::Chance::NEVER
-        };
-        host.rule(Rule { delay, duplicate: Duplicate { chance }, ..Rule::NONE })?;
+        host.rule(Rule { delay, duplicate: Duplicate { chance: ALWAYS }, ..Rule::NONE })?;
         for way in host.ways()? {
             way.send()?;
             let delays = way.receive(2 * COUNT)?;
