@@ -1,9 +1,12 @@
 //! Rules, packet and time in; verdict out. The only place that composes faults.
 //!
 //! Two passes over the rules of a hook. The first one, [`look`], is about chance: who matches, and
-//! whether the packet is lost, sent twice or damaged. Only if it is not lost the second one,
-//! [`delay`], is about time: delays add up, the slowest link wins, a packet is sent early once. So a
-//! lost packet takes no bandwidth. [`Progress`] goes from rule to rule; [`Progress::verdict`] sums up.
+//! whether the packet is lost or sent twice. Only if it is not lost the second one, [`delay`], is
+//! about time: delays add up, the slowest link wins, a packet is sent early once. So a lost packet
+//! takes no bandwidth. [`Progress`] goes from rule to rule; [`Progress::verdict`] sums up.
+//!
+//! What is about single frames ([`wire`]) is decided where there are such: packets that a rule may
+//! damage cross the wire, where super-packets are cut up, and at its exit the rules look again.
 //!
 //! The passes are functions of one rule, so that the kernel can make them the body of a loop that
 //! its verifier checks once. There, `Progress` should live in a map: what comes out of memory is
@@ -12,10 +15,12 @@
 
 mod environment;
 mod progress;
+pub mod wire;
 
 pub use self::{
     environment::{Environment, Tally},
     progress::{Progress, Verdict},
+    wire::Crossing,
 };
 use crate::{
     packet::Packet,
@@ -35,12 +40,14 @@ pub struct Scratch {
     pub progress: Progress,
     /// What was decided about it in the end.
     pub verdict: Verdict,
+    /// What was decided about a frame at the wire's exit.
+    pub crossing: Crossing,
 }
 
 /// Decides over one packet.
 ///
 /// Every rule looks at every packet, whatever the rules before it decided: so which packets a rule
-/// loses, duplicates and damages depends on its seed and on the packets that it matches, and not on
+/// loses and duplicates depends on its seed and on the packets that it matches, and not on
 /// other policies. Faults compose: what any rule loses is lost, and so on. Within a rule a packet that
 /// is cut off is not asked for loss, and a lost one not for the rest.
 #[inline(always)]
@@ -95,8 +102,8 @@ pub fn look<E: Environment>(
     if rule.partition.hits(packet) {
         return lose(packet, &tally, progress);
     }
-    if rule.loss.hits(rule.seed, ordinal, &tally) {
-        if rule.loss.ecn == 0 || packet.ecn == 0 {
+    if !rule.loss.is_by_segment() && rule.loss.hits(rule.seed, ordinal, &tally) {
+        if !rule.loss.marks(packet) {
             return lose(packet, &tally, progress);
         }
         tally.add(Counter::Marked, 1);
@@ -106,9 +113,7 @@ pub fn look<E: Environment>(
     if rule.duplicate.hits(rule.seed, ordinal, &tally) {
         progress.duplicate(index);
     }
-    if rule.corrupt.hits(rule.seed, ordinal, &tally) {
-        progress.corrupt(index, rule, ordinal);
-    }
+    progress.wire |= u32::from(rule.is_wired());
     if rule.is_timed() {
         progress.note_timed(index);
     }
@@ -139,9 +144,6 @@ pub fn delay<E: Environment>(
     // Counted here, where it is certain that the packet is not lost by chance.
     if progress.has_duplicated(index) {
         tally.add(Counter::Duplicated, 1);
-    }
-    if progress.has_corrupted(index) {
-        tally.add(Counter::Corrupted, 1);
     }
     if !rule.is_timed() {
         return;

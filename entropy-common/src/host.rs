@@ -126,6 +126,7 @@ impl Tally for HostTally {
                 Counter::Shaped => &mut state.shaped,
                 Counter::Marked => &mut state.marked,
                 Counter::QueueDropped => &mut state.queue_dropped,
+                Counter::Framed => &mut state.framed,
             };
             let before = *value;
             *value = before.wrapping_add(amount);

@@ -5,7 +5,7 @@
 
 /// Directory of this layout's pinned maps. The version counts changes of the records in this crate:
 /// a daemon never reads the maps of another layout.
-pub const PIN_DIR: &str = "/sys/fs/bpf/entropy/v2";
+pub const PIN_DIR: &str = "/sys/fs/bpf/entropy/v3";
 
 /// Hook to rule set: [`HookKey`](crate::rule::HookKey) -> [`Hook`](crate::rule::Hook).
 pub const MAP_HOOKS: &str = "ENTROPY_HOOKS";
@@ -41,6 +41,12 @@ pub const MAP_SLOTS: &str = "ENTROPY_SLOTS";
 /// daemon is killed still find their way out.
 pub const LINK_EXIT: &str = "exit_link";
 
+/// The same for [`PROGRAM_WIRE`].
+pub const LINK_WIRE: &str = "wire_link";
+
+/// Every pin of a link.
+pub const LINKS: [&str; 2] = [LINK_EXIT, LINK_WIRE];
+
 /// Every map of the object that is pinned.
 pub const MAPS: [&str; 12] = [
     MAP_HOOKS,
@@ -63,9 +69,11 @@ pub const PROGRAM_FROM: &str = "entropy_from";
 pub const PROGRAM_TO: &str = "entropy_to";
 /// Classifier on the ingress hook of [`LINE_EXIT`].
 pub const PROGRAM_EXIT: &str = "entropy_exit";
+/// Classifier on the ingress hook of [`WIRE_EXIT`].
+pub const PROGRAM_WIRE: &str = "entropy_wire";
 
 /// Every program of the object.
-pub const PROGRAMS: [&str; 3] = [PROGRAM_FROM, PROGRAM_TO, PROGRAM_EXIT];
+pub const PROGRAMS: [&str; 4] = [PROGRAM_FROM, PROGRAM_TO, PROGRAM_EXIT, PROGRAM_WIRE];
 
 /// Priority of our clsact filters. Low, so that they see a packet before a foreign filter ends its
 /// way, but not the lowest, which others like to take.
@@ -77,6 +85,10 @@ pub const FILTER_HANDLE: u32 = 0xe;
 pub const LINE_ENTRANCE: &str = "entropy0";
 /// Exit of the line, the entrance's veth peer.
 pub const LINE_EXIT: &str = "entropy1";
+/// Entrance of the wire: what crosses it becomes frames as on a physical link.
+pub const WIRE_ENTRANCE: &str = "entropy2";
+/// Exit of the wire, the entrance's veth peer.
+pub const WIRE_EXIT: &str = "entropy3";
 
 /// Longest name of a map or program, without the terminating zero (`BPF_OBJ_NAME_LEN - 1`,
 /// include/uapi/linux/bpf.h).
@@ -98,5 +110,5 @@ const fn all_fit(names: &[&str], longest: usize) -> bool {
 const _: () = {
     assert!(all_fit(&MAPS, OBJECT_NAME_MAX));
     assert!(all_fit(&PROGRAMS, OBJECT_NAME_MAX));
-    assert!(all_fit(&[LINE_ENTRANCE, LINE_EXIT], INTERFACE_NAME_MAX));
+    assert!(all_fit(&[LINE_ENTRANCE, LINE_EXIT, WIRE_ENTRANCE, WIRE_EXIT], INTERFACE_NAME_MAX));
 };

@@ -16,7 +16,7 @@ use network_types::{
 pub use self::frame::{Frame, Header};
 use self::{
     frame::Aligned,
-    upper::{Transport, Upper, is_neighbour_discovery, transport, upper_layer},
+    upper::{Upper, is_neighbour_discovery, transport, upper_layer},
 };
 use crate::{
     chance::mix,
@@ -74,6 +74,14 @@ pub struct Packet {
     /// Bytes behind the upper protocol's header (of ICMP its first eight bytes, of a protocol that
     /// has none here the IP header). All of a super-packet's segments together.
     pub payload: u32,
+    /// Where the bytes behind the IP header, or behind the extension headers of IPv6, begin.
+    pub upper: u32,
+    /// How many bytes there are from there on by IP's own count: upper header and payload, without
+    /// the padding of short frames.
+    pub upper_length: u32,
+    /// Where the checksum of TCP, UDP, ICMP or ICMPv6 is; 0 for packets without one, as later
+    /// fragments.
+    pub checksum: u32,
     /// How many segments a super-packet has. 1 after parsing: the bytes do not say. The kernel knows
     /// (`gso_segs`), and sets it where it is more.
     pub segments: u32,
@@ -96,11 +104,31 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// Nothing is known yet.
+    const NOTHING: Self = Self {
+        length: 0,
+        payload: 0,
+        upper: 0,
+        upper_length: 0,
+        checksum: 0,
+        segments: 1,
+        family: Family::V4,
+        source: Address { words: [0; 4] },
+        destination: Address { words: [0; 4] },
+        protocol: 0,
+        tcp_flags: 0,
+        ecn: 0,
+        ports: Ports::NONE,
+    };
+
     /// A small TCP segment over IPv4, for tests.
     #[cfg(test)]
     pub(crate) const EXAMPLE: Self = Self {
         length: 100,
         payload: 46,
+        upper: 34,
+        upper_length: 66,
+        checksum: 50,
         segments: 1,
         family: Family::V4,
         source: Address { words: [u32::from_ne_bytes([10, 0, 0, 1]), 0, 0, 0] },
@@ -167,6 +195,17 @@ impl Packet {
     /// [`Unfit`] for frames that no rule can match.
     #[inline(always)]
     pub fn parse<F: Frame + ?Sized>(frame: &F) -> Result<Self, Unfit> {
+        let mut packet = Self::NOTHING;
+        packet.read(frame).map(|()| packet)
+    }
+
+    /// Reads the facts off a frame to where they are to stand: in the kernel that is a map, and a copy
+    /// on the way there would not fit on the stack.
+    ///
+    /// # Errors
+    /// [`Unfit`] for frames that no rule can match. Then nothing is changed.
+    #[inline(always)]
+    pub fn read<F: Frame + ?Sized>(&mut self, frame: &F) -> Result<(), Unfit> {
         let ethernet: EthHdr = frame.read(0).ok_or(Unfit::NotIp)?;
         let mut ether_type = ethernet.ether_type;
         let mut offset = EthHdr::LEN as u32;
@@ -182,16 +221,16 @@ impl Packet {
             offset += VlanHdr::LEN as u32;
         }
         if ether_type == EtherType::Ipv4 as u16 {
-            Self::parse_v4(frame, offset)
+            self.read_v4(frame, offset)
         } else if ether_type == EtherType::Ipv6 as u16 {
-            Self::parse_v6(frame, offset)
+            self.read_v6(frame, offset)
         } else {
             Err(Unfit::NotIp)
         }
     }
 
     #[inline(always)]
-    fn parse_v4<F: Frame + ?Sized>(frame: &F, offset: u32) -> Result<Self, Unfit> {
+    fn read_v4<F: Frame + ?Sized>(&mut self, frame: &F, offset: u32) -> Result<(), Unfit> {
         let Aligned::<Ipv4Hdr>(header) = frame.read(offset).ok_or(Unfit::Malformed)?;
         let length = u32::from(header.vihl & 0xf) * 4;
         if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN as u32 {
@@ -204,9 +243,13 @@ impl Packet {
         };
         let transport = transport(frame, &upper);
         let total = u16::from_be_bytes(header.tot_len);
-        Ok(Self {
+        let upper_length = upper_length(frame.length(), offset, total, &upper);
+        *self = Self {
             length: frame.length(),
-            payload: payload(frame.length(), offset, total, &upper, &transport),
+            payload: upper_length.saturating_sub(transport.length),
+            upper: upper.offset,
+            upper_length,
+            checksum: transport.checksum,
             segments: 1,
             family: Family::V4,
             source: header.src_addr.into(),
@@ -215,11 +258,12 @@ impl Packet {
             tcp_flags: transport.tcp_flags,
             ecn: header.tos & 3,
             ports: transport.ports,
-        })
+        };
+        Ok(())
     }
 
     #[inline(always)]
-    fn parse_v6<F: Frame + ?Sized>(frame: &F, offset: u32) -> Result<Self, Unfit> {
+    fn read_v6<F: Frame + ?Sized>(&mut self, frame: &F, offset: u32) -> Result<(), Unfit> {
         let Aligned::<Ipv6Hdr>(header) = frame.read(offset).ok_or(Unfit::Malformed)?;
         if header.vcf[0] >> 4 != 6 {
             return Err(Unfit::Malformed);
@@ -234,9 +278,13 @@ impl Packet {
         let transport = transport(frame, &upper);
         let behind = u16::from_be_bytes(header.payload_len);
         let start = offset + Ipv6Hdr::LEN as u32;
-        Ok(Self {
+        let upper_length = upper_length(frame.length(), start, behind, &upper);
+        *self = Self {
             length: frame.length(),
-            payload: payload(frame.length(), start, behind, &upper, &transport),
+            payload: upper_length.saturating_sub(transport.length),
+            upper: upper.offset,
+            upper_length,
+            checksum: transport.checksum,
             segments: 1,
             family: Family::V6,
             source: header.src_addr.into(),
@@ -246,23 +294,19 @@ impl Packet {
             // The traffic class stands across the first two bytes; these are its lowest bits.
             ecn: (header.vcf[1] >> 4) & 3,
             ports: transport.ports,
-        })
+        };
+        Ok(())
     }
 }
 
-/// Bytes behind the upper header, from where `counted` bytes by IP's own count begin. That leaves
-/// out the padding of short frames. A count of 0 stands for a super-packet too long to be counted.
+/// Bytes from the upper header on, where `counted` bytes by IP's own count begin at `start`. That
+/// leaves out the padding of short frames. A count of 0 stands for a super-packet too long to be
+/// counted.
 #[inline(always)]
-const fn payload(
-    length: u32,
-    start: u32,
-    counted: u16,
-    upper: &Upper,
-    transport: &Transport,
-) -> u32 {
+const fn upper_length(length: u32, start: u32, counted: u16, upper: &Upper) -> u32 {
     let by_count = start + counted as u32;
     let end = if counted == 0 || by_count > length { length } else { by_count };
-    end.saturating_sub(upper.offset + transport.length)
+    end.saturating_sub(upper.offset)
 }
 
 /// A hash of one end of a connection.

@@ -84,7 +84,7 @@ record! {
     pub struct Hook {
         /// Number of the rule set.
         pub set: u32,
-        /// Number of the hook, 1 to [`MAX_HOOKS`], which its packets carry through the line.
+        /// Number of the hook, 1 to [`MAX_HOOKS`], which its packets carry through line and wire.
         pub slot: u32,
     }
 }
@@ -152,6 +152,13 @@ impl Rule {
     pub const fn is_timed(&self) -> bool {
         self.delay.acts() || self.reorder.acts() || self.rate.acts()
     }
+
+    /// Whether its packets cross the wire, where it decides about each frame.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_wired(&self) -> bool {
+        self.corrupt.acts() || self.loss.is_by_segment()
+    }
 }
 
 record! {
@@ -186,10 +193,12 @@ impl RuleSet {
 }
 
 record! {
-    /// The line, as the programs need to know it.
+    /// The line and the wire, as the programs need to know them.
     pub struct Line {
-        /// ifindex of its entrance; 0 while there is none.
+        /// ifindex of the line's entrance; 0 while there is none.
         pub entrance: u32,
+        /// ifindex of the wire's entrance; 0 while there is none.
+        pub wire: u32,
     }
 }
 

@@ -16,9 +16,10 @@ record! {
         pub matched: u64,
         /// Bytes of the matched packets, Ethernet header included.
         pub matched_bytes: u64,
-        /// Packets that the rule lost, by loss or partition.
+        /// Packets that the rule lost, by loss or partition; of a loss by segment
+        /// ([`Loss::with_segments`](crate::fault::loss::Loss::with_segments)) the frames.
         pub lost: u64,
-        /// Bytes of the lost packets.
+        /// Bytes of these.
         pub lost_bytes: u64,
         /// Packets that the rule gave a delay.
         pub delayed: u64,
@@ -26,7 +27,7 @@ record! {
         pub reordered: u64,
         /// Packets that the rule had sent twice.
         pub duplicated: u64,
-        /// Packets that the rule had damaged.
+        /// Frames that the rule damaged.
         pub corrupted: u64,
         /// Packets that had to wait for the rule's rate.
         pub shaped: u64,
@@ -34,6 +35,9 @@ record! {
         pub marked: u64,
         /// Packets that the rule dropped because the queue of its rate was full.
         pub queue_dropped: u64,
+        /// Frames of matched packets that crossed the wire on the rule's account. The value before a
+        /// frame is added is that frame's ordinal, from which chance is drawn at the wire.
+        pub framed: u64,
         /// Delays given by the rule, delay and rate together; see [`bucket`].
         pub delays: [u64; BUCKETS],
         /// What the rule remembers.
@@ -56,6 +60,7 @@ impl RuleState {
         shaped: 0,
         marked: 0,
         queue_dropped: 0,
+        framed: 0,
         delays: [0; BUCKETS],
         memory: RuleMemory::ZERO,
     };
@@ -89,6 +94,8 @@ pub enum Counter {
     Marked = 10,
     /// [`RuleState::queue_dropped`].
     QueueDropped = 11,
+    /// [`RuleState::framed`].
+    Framed = 12,
 }
 
 // The counters stand where their numbers say.
@@ -96,7 +103,8 @@ const _: () = {
     assert!(core::mem::offset_of!(RuleState, matched) == 8 * Counter::Matched as usize);
     assert!(core::mem::offset_of!(RuleState, lost_bytes) == 8 * Counter::LostBytes as usize);
     assert!(core::mem::offset_of!(RuleState, queue_dropped) == 8 * Counter::QueueDropped as usize);
-    assert!(core::mem::offset_of!(RuleState, delays) == 8 * (Counter::QueueDropped as usize + 1));
+    assert!(core::mem::offset_of!(RuleState, framed) == 8 * Counter::Framed as usize);
+    assert!(core::mem::offset_of!(RuleState, delays) == 8 * (Counter::Framed as usize + 1));
 };
 
 /// The bucket of a delay: bucket 0 is for delays below 1024 ns, bucket `n` for those from
@@ -141,15 +149,22 @@ pub enum Event {
     Waited = 9,
     /// A packet came out of the line and went on.
     Released = 10,
-    /// A packet came out of the line that belongs to no hook, and was freed.
+    /// A packet came out of the line or the wire that belongs to no hook, and was freed.
     Stray = 11,
     /// A packet was to wait and could not, because the line is full or not there: it passed at once.
     NotHeld = 12,
+    /// A packet, or its copy, went into the wire.
+    Wired = 13,
+    /// A frame came out of the wire. A packet that went into it comes out as one frame, a super-packet
+    /// as many.
+    Frame = 14,
+    /// A packet was to cross the wire and could not, because there is none: it stayed as it was.
+    NotWired = 15,
 }
 
 impl Event {
     /// All events, in the order of their index.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Packet,
         Self::LeaseExpired,
         Self::NotIp,
@@ -163,6 +178,9 @@ impl Event {
         Self::Released,
         Self::Stray,
         Self::NotHeld,
+        Self::Wired,
+        Self::Frame,
+        Self::NotWired,
     ];
 
     /// Index in the map.
@@ -189,6 +207,9 @@ impl Event {
             Self::Released => "released",
             Self::Stray => "stray",
             Self::NotHeld => "not_held",
+            Self::Wired => "wired",
+            Self::Frame => "frames",
+            Self::NotWired => "not_wired",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is in the kernel: programs, maps, links, the line. The only room that knows aya.
+//! What is in the kernel: programs, maps, links, the line, the wire. The only room that knows aya.
 //!
 //! Everything above speaks to the [`Datapath`] trait, which a test can fake; [`Kernel`] is the real
 //! one. [`inspect`] reads the pinned maps without a daemon, [`cleanup`] removes what one left.
@@ -21,6 +21,7 @@ mod object;
 mod pins;
 mod retired;
 mod slots;
+mod wire;
 
 pub use self::{
     kernel::{Kernel, Options},

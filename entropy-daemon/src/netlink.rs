@@ -15,6 +15,7 @@ mod line;
 mod link;
 mod monitor;
 mod netns;
+mod offload;
 mod probe;
 mod qdisc;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use entropy_common::{
     rule::{Direction, HookKey},
 };
 
-use crate::line;
+use crate::{line, wire};
 
 /// Go on as if we were not here: the next filter or TCX program has its say. (`TC_ACT_OK` would
 /// end the chain. -1 is `TCX_NEXT`, too.)
@@ -22,16 +22,22 @@ pub(crate) fn carry_out(ctx: &TcContext, key: HookKey, slot: u32, verdict: &Verd
     let Some(direction) = Direction::from_number(key.direction) else { return PASS };
     if verdict.lost {
         debug!(ctx, "ifindex {} direction {}: lost", key.ifindex, key.direction);
-        return line::lose(ctx, direction);
+        return line::end(ctx, direction);
     }
     if verdict.mark_ce {
         // SAFETY: the helper looks for itself whether the packet can be marked.
         unsafe { bpf_skb_ecn_set_ce(ctx.as_ptr().cast()) };
     }
+    let wire = if verdict.wire { wire::entrance() } else { 0 };
     if verdict.departure_ns != 0 {
         let (ifindex, way) = (key.ifindex, key.direction);
         debug!(ctx, "ifindex {} direction {}: until {}", ifindex, way, verdict.departure_ns);
-        return line::wait(ctx, direction, slot, verdict);
+        if line::wait(ctx, slot, wire, verdict) {
+            return line::end(ctx, direction);
+        }
+    }
+    if wire != 0 {
+        return wire::send(ctx, slot, wire, verdict.duplicate);
     }
     if verdict.duplicate {
         line::duplicate(ctx, direction, key, slot);

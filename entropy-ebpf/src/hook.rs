@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use entropy_common::{
     decide::{Scratch, delay, look},
-    packet::{Packet, Unfit},
+    packet::Unfit,
     rule::{Direction, Hook, HookKey, MAX_RULES, RuleSet},
     stats::Event,
 };
@@ -57,15 +57,15 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
 /// instructions instead of 25 000). And what it has on the stack is gone before the rules need theirs.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
+pub(crate) extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
     let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return 0 };
-    let unfit = match Packet::parse(&SkbFrame(&TcContext::new(skb))) {
-        Ok(packet) => {
+    // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+    let packet = unsafe { &mut (*scratch).packet };
+    let unfit = match packet.read(&SkbFrame(&TcContext::new(skb))) {
+        Ok(()) => {
             // SAFETY: the context is valid while the program runs.
             let segments = unsafe { (*skb).gso_segs };
-            let packet = Packet { segments: if segments == 0 { 1 } else { segments }, ..packet };
-            // SAFETY: this CPU's own, and nobody else is in it while the program runs.
-            unsafe { (*scratch).packet = packet };
+            packet.segments = if segments == 0 { 1 } else { segments };
             return 1;
         }
         Err(unfit) => unfit,
@@ -95,7 +95,7 @@ extern "C" fn entropy_apply(skb: *mut __sk_buff, direction: u32, slot: u32) -> i
 
 /// The rules of a hook.
 #[inline(always)]
-fn rule_set(key: HookKey, hook: Hook) -> Option<&'static RuleSet> {
+pub(crate) fn rule_set(key: HookKey, hook: Hook) -> Option<&'static RuleSet> {
     // SAFETY: a set is removed a second after the last hook stopped pointing to it, so what is found
     // here is not written to while this program runs (see the daemon's datapath).
     let set = unsafe { ENTROPY_RULES.get(hook.set) };
@@ -117,13 +117,15 @@ struct Pass<'a> {
 }
 
 /// The shared passes, each rule's in the body of a loop that the verifier checks once.
-#[inline(always)]
+///
+/// Not inlined: what this needs on the stack must not be there while the packet is read.
+#[inline(never)]
 fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u64) {
     let mut pass = Pass { set, scratch, now_ns, direction };
     let count = set.count.min(MAX_RULES as u32);
     let context = (&raw mut pass).cast::<c_void>();
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
-    let Scratch { packet, progress, verdict } = unsafe { &mut *scratch };
+    let Scratch { packet, progress, verdict, .. } = unsafe { &mut *scratch };
     progress.begin(packet);
     // SAFETY: the callback takes what it is given here.
     unsafe { bpf_loop(count, look_step as *mut c_void, context, 0) };

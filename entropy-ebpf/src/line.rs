@@ -20,13 +20,12 @@ use entropy_common::{
 };
 
 use crate::{
-    apply::PASS,
     maps::{ENTROPY_LINE, ENTROPY_SLOTS, count},
 };
 
 /// `BPF_SKB_TSTAMP_UNSPEC` and `BPF_SKB_TSTAMP_DELIVERY_MONO` of include/uapi/linux/bpf.h.
-const UNSPEC: u32 = 0;
-const DELIVERY_MONO: u32 = 1;
+pub(crate) const UNSPEC: u32 = 0;
+pub(crate) const DELIVERY_MONO: u32 = 1;
 
 /// `skb->tc_index` of a packet.
 #[inline(always)]
@@ -43,36 +42,38 @@ pub(crate) fn set_tag(ctx: &TcContext, tag: u32) {
 }
 
 #[inline(always)]
-fn set_departure(ctx: &TcContext, departure_ns: u64, kind: u32) -> bool {
+pub(crate) fn set_departure(ctx: &TcContext, departure_ns: u64, kind: u32) -> bool {
     // SAFETY: the helper takes any time, and says so if the packet cannot carry one.
     unsafe { bpf_skb_set_tstamp(ctx.as_ptr().cast(), departure_ns, kind) == 0 }
 }
 
 /// ifindex of the line's entrance; 0 while there is none.
 #[inline(always)]
-fn entrance() -> u32 {
+pub(crate) fn entrance() -> u32 {
     ENTROPY_LINE.get(0).map_or(0, |line| line.entrance)
 }
 
 /// A copy goes to an interface. True if it was taken.
 #[inline(always)]
-fn copy_to(ctx: &TcContext, ifindex: u32, flags: u64) -> bool {
+pub(crate) fn copy_to(ctx: &TcContext, ifindex: u32, flags: u64) -> bool {
     // SAFETY: the helper has no conditions; no pointer into the packet is used after it.
     unsafe { bpf_clone_redirect(ctx.as_ptr().cast(), ifindex, flags) == 0 }
 }
 
-/// The packet waits in the line, and twice if it is sent twice.
+/// A copy of the packet waits in the line, two if it is sent twice; by way of the wire, if that is one.
+/// True if it does: then the original is to end here.
 ///
 /// It is a copy that waits, because it has no owner: a packet in a queue counts as unsent for its TCP
-/// socket (TCP small queues), which brings a connection almost to a stop. The original ends here.
+/// socket (TCP small queues), which brings a connection almost to a stop.
 #[inline(always)]
-pub(crate) fn wait(ctx: &TcContext, direction: Direction, slot: u32, verdict: &Verdict) -> i32 {
-    let entrance = entrance();
+pub(crate) fn wait(ctx: &TcContext, slot: u32, wire: u32, verdict: &Verdict) -> bool {
+    let line = entrance();
     // The helper takes IPv4 and IPv6 only; a frame whose VLAN tag is in its bytes is neither.
-    if entrance == 0 || !set_departure(ctx, verdict.departure_ns, DELIVERY_MONO) {
+    if line == 0 || !set_departure(ctx, verdict.departure_ns, DELIVERY_MONO) {
         count(Event::NotHeld);
-        return PASS;
+        return false;
     }
+    let (entrance, event) = if wire == 0 { (line, Event::Waited) } else { (wire, Event::Wired) };
     set_tag(ctx, slot);
     // SAFETY: the context is valid, and programs of this type may write here. fq lets packets of the
     // priority TC_PRIO_CONTROL (7) pass at once; on its way into or out of a container a packet loses
@@ -85,17 +86,17 @@ pub(crate) fn wait(ctx: &TcContext, direction: Direction, slot: u32, verdict: &V
         unsafe { bpf_set_hash(ctx.as_ptr().cast(), hash) };
     }
     if verdict.duplicate && copy_to(ctx, entrance, 0) {
-        count(Event::Waited);
+        count(event);
     }
     if copy_to(ctx, entrance, 0) {
-        count(Event::Waited);
-        return end(ctx, direction, entrance);
+        count(event);
+        return true;
     }
     // Better early than lost.
     set_departure(ctx, 0, UNSPEC);
     set_tag(ctx, 0);
     count(Event::NotHeld);
-    PASS
+    false
 }
 
 /// The packet goes on at once, and a copy of it before.
@@ -115,12 +116,8 @@ pub(crate) fn duplicate(ctx: &TcContext, direction: Direction, key: HookKey, slo
 /// UDP, congestion for TCP), which loss on a real wire never is. Such packets are sent into the line
 /// instead, which counts as sent, and freed at its exit. TCX has no `TC_ACT_STOLEN` that would do.
 #[inline(always)]
-pub(crate) fn lose(ctx: &TcContext, direction: Direction) -> i32 {
-    end(ctx, direction, entrance())
-}
-
-#[inline(always)]
-fn end(ctx: &TcContext, direction: Direction, entrance: u32) -> i32 {
+pub(crate) fn end(ctx: &TcContext, direction: Direction) -> i32 {
+    let entrance = entrance();
     if matches!(direction, Direction::Ingress) && entrance != 0 && is_from_this_host(ctx) {
         set_tag(ctx, SINK as u32);
         set_departure(ctx, 0, UNSPEC);
@@ -146,20 +143,30 @@ pub(crate) fn leave(ctx: &TcContext) -> i32 {
         count(Event::Freed);
         return TC_ACT_SHOT;
     }
-    // SAFETY: the value is copied at once; a number is not given to another hook as long as packets
-    // may carry it.
-    let hook = unsafe { ENTROPY_SLOTS.get(slot) }.copied();
-    let Some((key, direction)) =
-        hook.and_then(|key| Some((key, Direction::from_number(key.direction)?)))
-    else {
+    let Some((key, direction)) = hook_of(slot) else {
         count(Event::Stray);
         return TC_ACT_SHOT;
     };
+    count(Event::Released);
+    go_on(ctx, key, direction)
+}
+
+/// The hook that a packet in the line or the wire belongs to.
+#[inline(always)]
+pub(crate) fn hook_of(slot: u32) -> Option<(HookKey, Direction)> {
+    // SAFETY: the value is copied at once; a number is not given to another hook as long as packets
+    // may carry it.
+    let key = unsafe { ENTROPY_SLOTS.get(slot) }.copied()?;
+    Some((key, Direction::from_number(key.direction)?))
+}
+
+/// To where the packet was going when its hook took it.
+#[inline(always)]
+pub(crate) fn go_on(ctx: &TcContext, key: HookKey, direction: Direction) -> i32 {
     set_departure(ctx, 0, UNSPEC);
     let skb: *mut __sk_buff = ctx.as_ptr().cast();
     // SAFETY: the helper has no conditions. The hash was for the line, not for who comes after it.
     unsafe { bpf_set_hash_invalid(skb) };
-    count(Event::Released);
     // SAFETY: the helper has no conditions; it only notes the target.
     unsafe { bpf_redirect(key.ifindex, way_on(direction)) as i32 }
 }

@@ -1,4 +1,5 @@
-//! Entropy's classifiers: what the kernel runs on a container's host veth and at the line's exit.
+//! Entropy's classifiers: what the kernel runs on a container's host veth and at the exits of the line
+//! and of the wire.
 //!
 //! They only adapt. The arithmetic of every decision is in `entropy-common`, where the host can run
 //! it too. Any internal error lets the packet pass and is counted: a fault injector must not add a
@@ -15,6 +16,7 @@ mod frame;
 mod hook;
 mod line;
 mod maps;
+mod wire;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use entropy_common::rule::Direction;
@@ -36,6 +38,13 @@ fn entropy_to(ctx: TcContext) -> i32 {
 #[classifier]
 fn entropy_exit(ctx: TcContext) -> i32 {
     line::leave(&ctx)
+}
+
+/// Ingress hook of the wire's exit: frames, of which some are lost or damaged, go on to where they were
+/// going, or into the line.
+#[classifier]
+fn entropy_wire(ctx: TcContext) -> i32 {
+    wire::leave(&ctx)
 }
 
 #[panic_handler]

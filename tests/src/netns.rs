@@ -4,6 +4,7 @@
 //! kernel takes it down with all devices in it.
 
 mod device;
+mod wire;
 
 use std::{
     ffi::CString,

@@ -176,7 +176,21 @@ impl Object {
     /// # Errors
     /// When the kernel refuses.
     pub fn set_line(&mut self, entrance: u32) -> Result<()> {
-        Ok(self.array(names::MAP_LINE)?.set(0, Line { entrance }, 0)?)
+        let line = Line { entrance, ..self.line()? };
+        Ok(self.array(names::MAP_LINE)?.set(0, line, 0)?)
+    }
+
+    /// Says what the entrance of the wire is; 0 for none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_wire(&mut self, wire: u32) -> Result<()> {
+        let line = Line { wire, ..self.line()? };
+        Ok(self.array(names::MAP_LINE)?.set(0, line, 0)?)
+    }
+
+    fn line(&mut self) -> Result<Line> {
+        Ok(self.array(names::MAP_LINE)?.get(&0, 0)?)
     }
 
     /// How often an event was counted, on all CPUs together.

@@ -70,12 +70,12 @@ fn the_records_of_this_version_have_these_sizes() {
     let sizes = [
         ("hook key", size_of::<HookKey>(), 8),
         ("hook", size_of::<Hook>(), 8),
-        ("rule set", size_of::<RuleSet>(), 3856),
-        ("rule state", size_of::<RuleState>(), 416),
+        ("rule set", size_of::<RuleSet>(), 3984),
+        ("rule state", size_of::<RuleState>(), 424),
         ("peer key", size_of::<PeerKey>(), 20),
         ("peer entry", size_of::<PeerEntry>(), 4),
         ("lease", size_of::<Lease>(), 8),
-        ("line", size_of::<Line>(), 4),
+        ("line", size_of::<Line>(), 8),
         ("owned", size_of::<Owned>(), 4),
         ("label key", size_of::<LabelKey>(), 8),
         ("label", size_of::<Label>(), 192),
@@ -83,7 +83,7 @@ fn the_records_of_this_version_have_these_sizes() {
     for (record, size, expected) in sizes {
         assert_eq!(size, expected, "{record}");
     }
-    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v2");
+    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v3");
 }
 
 #[test]

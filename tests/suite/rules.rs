@@ -17,8 +17,8 @@ use entropy_tests::{
 pub(crate) const PASS: i32 = -1;
 /// `TC_ACT_SHOT`.
 pub(crate) const LOST: i32 = 2;
-/// `TC_ACT_REDIRECT`: lost by way of the line.
-pub(crate) const SUNK: i32 = 7;
+/// `TC_ACT_REDIRECT`: lost by way of the line, or on its way through the wire.
+pub(crate) const REDIRECTED: i32 = 7;
 
 /// A flow of one family and protocol.
 pub(crate) fn flow(v6: bool, protocol: Protocol) -> Flow {

@@ -2,10 +2,7 @@
 
 use crate::{
     decide::Environment,
-    fault::{
-        corrupt::Corrupt,
-        delay::{CONSTANT, MAX_DELAY_NS, at_most, keep_order},
-    },
+    fault::delay::{CONSTANT, MAX_DELAY_NS, at_most, keep_order},
     memory::{Memory, Word},
     packet::Packet,
     record,
@@ -21,15 +18,11 @@ pub struct Verdict {
     pub mark_ce: bool,
     /// It arrives twice.
     pub duplicate: bool,
-    /// A bit of it is wrong; which one says [`place`](crate::fault::corrupt::place).
-    pub corrupt: bool,
-    /// The receiver cannot know that it is.
-    pub silent: bool,
+    /// It crosses the wire, where more is decided about each of its frames ([`super::wire`]).
+    pub wire: bool,
     /// It may leave out of turn. The line's `fq` lets no packet of a flow leave before the one that
     /// it waits for, so such a packet must be a flow of its own there.
     pub own_hash: bool,
-    /// The draw for the place of the damage.
-    pub corrupt_draw: u32,
     /// When it leaves, in nanoseconds of `CLOCK_MONOTONIC`; 0 for now.
     pub departure_ns: u64,
 }
@@ -53,10 +46,6 @@ record! {
         pub acting: u32,
         /// Rules that have it sent twice.
         pub duplicated: u32,
-        /// Rules that have it damaged.
-        pub corrupted: u32,
-        /// The draw for the place of the damage, of the first rule that damages it.
-        pub corrupt_draw: u32,
         /// The rule whose memory keeps the order: the first one with `order = "keep"`.
         pub keeper: u32,
         /// 1: there is one. (The flags are numbers because a record has no `bool`.)
@@ -65,8 +54,8 @@ record! {
         pub lost: u32,
         /// 1: it is marked.
         pub mark_ce: u32,
-        /// 1: the damage reaches the application.
-        pub silent: u32,
+        /// 1: it crosses the wire.
+        pub wire: u32,
         /// 1: some rule has a delay.
         pub has_delay: u32,
         /// 1: it may leave out of turn.
@@ -87,13 +76,11 @@ impl Progress {
         hold_ns: 0,
         acting: 0,
         duplicated: 0,
-        corrupted: 0,
-        corrupt_draw: 0,
         keeper: 0,
         keeps: 0,
         lost: 0,
         mark_ce: 0,
-        silent: 0,
+        wire: 0,
         has_delay: 0,
         overtakes: 0,
         _pad: 0,
@@ -133,18 +120,6 @@ impl Progress {
         self.acting |= 1 << (index & 31);
     }
 
-    /// Notes that a rule damages the packet. The first one says where; the damage is silent if any
-    /// of them is.
-    #[inline(always)]
-    pub(super) fn corrupt(&mut self, index: usize, rule: &Rule, ordinal: u64) {
-        if self.corrupted == 0 {
-            self.corrupt_draw = Corrupt::place_draw(rule.seed, ordinal);
-        }
-        self.corrupted |= 1 << (index & 31);
-        self.acting |= 1 << (index & 31);
-        self.silent |= u32::from(rule.corrupt.silent != 0);
-    }
-
     #[inline(always)]
     pub(super) const fn acts(&self, index: usize) -> bool {
         self.acting >> (index & 31) & 1 != 0
@@ -153,11 +128,6 @@ impl Progress {
     #[inline(always)]
     pub(super) const fn has_duplicated(&self, index: usize) -> bool {
         self.duplicated >> (index & 31) & 1 != 0
-    }
-
-    #[inline(always)]
-    pub(super) const fn has_corrupted(&self, index: usize) -> bool {
-        self.corrupted >> (index & 31) & 1 != 0
     }
 
     #[inline(always)]
@@ -217,10 +187,8 @@ impl Progress {
             lost: self.lost != 0,
             mark_ce: self.mark_ce != 0,
             duplicate: self.duplicated != 0,
-            corrupt: self.corrupted != 0,
-            silent: self.silent != 0,
+            wire: self.wire != 0,
             own_hash: waits & !in_turn & ((self.overtakes != 0) | (self.jump_ns != 0)),
-            corrupt_draw: self.corrupt_draw,
             departure_ns: if waits { departure_ns } else { 0 },
         }
     }

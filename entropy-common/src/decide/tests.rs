@@ -146,6 +146,7 @@ fn a_set_refuses_a_seventeenth_rule() {
 }
 
 mod composed;
+mod frames;
 
 proptest! {
     /// A rule decides the same packets the same way, alone or among others.

@@ -13,6 +13,7 @@ use crate::{
         draw,
     },
     memory::{Memory, Word},
+    packet::Packet,
     record,
 };
 
@@ -61,13 +62,25 @@ record! {
         /// 0: lose, anything else: mark packets that can be marked with congestion experienced
         /// instead, and lose the others, as netem's `ecn` does.
         pub ecn: u32,
+        /// 0: each packet is one, however many segments it has. Anything else: decided at the wire's
+        /// exit, for each frame.
+        pub per_segment: u32,
+        #[doc(hidden)]
+        pub _pad: u32,
     }
 }
 
 impl Loss {
     /// No loss.
-    pub const NONE: Self =
-        Self { pattern: 0, model: NONE, length: 0, p: [Probability::NEVER; 5], ecn: 0 };
+    pub const NONE: Self = Self {
+        pattern: 0,
+        model: NONE,
+        length: 0,
+        p: [Probability::NEVER; 5],
+        ecn: 0,
+        per_segment: 0,
+        _pad: 0,
+    };
 
     /// Each packet is lost with this probability, independently of the others.
     #[must_use]
@@ -142,6 +155,27 @@ impl Loss {
     #[must_use]
     pub const fn with_ecn(self) -> Self {
         Self { ecn: 1, ..self }
+    }
+
+    /// The same for each segment of a super-packet by itself, as on a physical link: all packets that
+    /// the rule matches cross the wire, and the model counts frames.
+    #[must_use]
+    pub const fn with_segments(self) -> Self {
+        Self { per_segment: 1, ..self }
+    }
+
+    /// Whether it decides about frames at the wire, and not about packets.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_by_segment(&self) -> bool {
+        self.per_segment != 0 && self.model != NONE
+    }
+
+    /// Whether a packet that it hits is marked instead of lost.
+    #[inline(always)]
+    #[must_use]
+    pub const fn marks(&self, packet: &Packet) -> bool {
+        self.ecn != 0 && packet.ecn != 0
     }
 
     /// Whether the packet with this ordinal is lost.

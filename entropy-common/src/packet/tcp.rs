@@ -4,6 +4,8 @@
 pub(super) const LENGTH: u32 = 20;
 /// Offset of the byte whose upper half is the header's length in words, and of the flags behind it.
 pub(super) const OFFSET_AND_FLAGS: u32 = 12;
+/// Offset of the checksum.
+pub(super) const CHECKSUM: u32 = 16;
 
 /// No more data from the sender.
 pub const FIN: u8 = 0x01;

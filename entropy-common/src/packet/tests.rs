@@ -45,6 +45,9 @@ fn a_plain_udp_packet_gives_all_its_facts() {
     let expected = Packet {
         length: 14 + 20 + 8 + 5,
         payload: 5,
+        upper: 14 + 20,
+        upper_length: 8 + 5,
+        checksum: 14 + 20 + 6,
         segments: 1,
         family: Family::V4,
         source: [10, 0, 0, 1].into(),

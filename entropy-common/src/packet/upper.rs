@@ -83,10 +83,12 @@ pub(super) struct Transport {
     pub(super) tcp_flags: u8,
     /// Length of the header in bytes.
     pub(super) length: u32,
+    /// Where its checksum is in the frame; 0 for none that is a sum in ones' complement of all of it.
+    pub(super) checksum: u32,
 }
 
 impl Transport {
-    const NONE: Self = Self { ports: Ports::NONE, tcp_flags: 0, length: 0 };
+    const NONE: Self = Self { ports: Ports::NONE, tcp_flags: 0, length: 0, checksum: 0 };
 }
 
 #[inline(always)]
@@ -108,12 +110,19 @@ pub(super) fn transport<F: Frame + ?Sized>(frame: &F, upper: &Upper) -> Transpor
         SCTP | DCCP => 12,
         UDP | UDP_LITE => 8,
         // The fixed part; ICMP has no ports.
-        ICMP | ICMP_V6 => return Transport { length: 8, ..Transport::NONE },
+        ICMP | ICMP_V6 => {
+            return Transport { length: 8, checksum: upper.offset + 2, ..Transport::NONE };
+        }
         _ => return transport,
     };
     // All of them begin with the two ports.
     let Some([a, b, c, d]) = frame.read::<[u8; 4]>(upper.offset) else { return Transport::NONE };
     transport.ports = Ports::new(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    transport.checksum = match upper.protocol {
+        TCP => upper.offset + tcp::CHECKSUM,
+        UDP => upper.offset + 6,
+        _ => 0,
+    };
     if upper.protocol == TCP
         && let Some([offset, flags]) = frame.read::<[u8; 2]>(upper.offset + tcp::OFFSET_AND_FLAGS)
     {

@@ -33,6 +33,9 @@ pub(super) const VETH: [Place; 2] = [
 /// What goes on the line's exit.
 pub(super) const EXIT: [Place; 1] = [Place { program: names::PROGRAM_EXIT, hook: Hook::Ingress }];
 
+/// What goes on the wire's exit.
+pub(super) const WIRE: [Place; 1] = [Place { program: names::PROGRAM_WIRE, hook: Hook::Ingress }];
+
 /// How programs are attached on this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -106,15 +109,17 @@ pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<Mo
     }
 }
 
-/// Gives the link at the line's exit a pin, where there is a link: the packets that wait when the
-/// daemon is killed need it. A filter stays anyway.
+/// Gives the link at the exit of the line or the wire a pin, where there is a link: the packets that
+/// are in there when the daemon is killed need it. A filter stays anyway.
 pub(super) fn pin_exit(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<()> {
     for (place, hold) in std::mem::take(&mut exit.holds) {
         let hold = match hold {
             Hold::Tcx(id) => {
                 let link = program(ebpf, place.program)?.take_link(id).context("take a link")?;
                 let link = FdLink::try_from(link).context("take a link's descriptor")?;
-                let path = pins::path(names::LINK_EXIT);
+                let name =
+                    if place == WIRE[0] { names::LINK_WIRE } else { names::LINK_EXIT };
+                let path = pins::path(name);
                 Hold::Pinned(link.pin(&path).with_context(|| format!("pin {}", path.display()))?)
             }
             other => other,

@@ -13,6 +13,12 @@ use super::{
 };
 use crate::netlink::{Link, Netlink};
 
+/// The veth pairs that a daemon makes: entrance and exit.
+const PAIRS: [(&str, [&str; 2]); 2] = [
+    ("wire", [names::WIRE_ENTRANCE, names::WIRE_EXIT]),
+    ("line", [names::LINE_ENTRANCE, names::LINE_EXIT]),
+];
+
 /// What was found and removed, and what could not be.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -41,7 +47,7 @@ impl Report {
     }
 }
 
-/// Ends the lease and removes filters, qdiscs, line and pins of a daemon that does not run any more.
+/// Ends the lease and removes filters, qdiscs, line, wire and pins of a daemon that does not run any more.
 /// Foreign things are never touched. Goes on after errors. The caller holds the lock.
 pub async fn remove(netlink: &Netlink) -> Report {
     let mut report = Report::default();
@@ -58,7 +64,9 @@ pub async fn remove(netlink: &Netlink) -> Report {
         }
         Err(error) => report.problems.push(anyhow!(error).context("list interfaces")),
     }
-    report.note(remove_line(netlink).await);
+    for (what, pair) in PAIRS {
+        report.note(remove_pair(netlink, what, pair).await);
+    }
     remove_pins(&mut report);
     report
 }
@@ -83,7 +91,7 @@ fn owned_clsacts() -> Result<BTreeSet<u32>> {
 }
 
 async fn clean_link(netlink: &Netlink, link: &Link, owns_clsact: bool, report: &mut Report) {
-    for place in attach::VETH.into_iter().chain(attach::EXIT) {
+    for place in attach::VETH.into_iter().chain(attach::EXIT).chain(attach::WIRE) {
         report.note(clean_filter(netlink, link, place).await);
     }
     if owns_clsact {
@@ -118,10 +126,10 @@ async fn clean_clsact(netlink: &Netlink, link: &Link) -> Result<Option<String>> 
     Ok(None)
 }
 
-async fn remove_line(netlink: &Netlink) -> Result<Option<String>> {
+async fn remove_pair(netlink: &Netlink, what: &str, pair: [&str; 2]) -> Result<Option<String>> {
     let links = netlink.links().await.context("list interfaces")?;
     let find = |name: &str| links.iter().find(|link| link.name == name);
-    let (Some(entrance), Some(exit)) = (find(names::LINE_ENTRANCE), find(names::LINE_EXIT)) else {
+    let (Some(entrance), Some(exit)) = (find(pair[0]), find(pair[1])) else {
         return Ok(None);
     };
     let is_ours = [entrance, exit].iter().all(|link| link.kind.as_deref() == Some("veth"))
@@ -131,8 +139,8 @@ async fn remove_line(netlink: &Netlink) -> Result<Option<String>> {
         return Ok(None);
     }
     match netlink.delete_link(entrance.index).await {
-        Err(error) if !error.is_gone() => Err(error).context("remove the line"),
-        _ => Ok(Some(format!("line {} and {}", names::LINE_ENTRANCE, names::LINE_EXIT))),
+        Err(error) if !error.is_gone() => Err(error).context(format!("remove the {what}")),
+        _ => Ok(Some(format!("{what} {} and {}", pair[0], pair[1]))),
     }
 }
 

@@ -32,6 +32,7 @@ use super::{
     object, pins,
     retired::{Retired, Retirement},
     slots::Slots,
+    wire::Wire,
 };
 use crate::{clock, netlink::Netlink};
 
@@ -51,6 +52,8 @@ pub struct Kernel {
     mode: Mode,
     line: Line,
     exit: Attachment,
+    /// Or why there is none.
+    wire: Result<Wire, String>,
     attachments: HashMap<u32, Attachment>,
     /// Rule set and rules in force on each hook.
     hooks: HashMap<HookKey, (u32, BTreeSet<u32>)>,
@@ -62,8 +65,8 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Removes what a killed daemon left, loads the object, pins its maps and sets up the line. The
-    /// lease has run out.
+    /// Removes what a killed daemon left, loads the object, pins its maps and sets up the line and
+    /// the wire. The lease has run out.
     ///
     /// # Errors
     /// When another daemon runs, when bpffs or a right is missing, when the kernel refuses the
@@ -107,8 +110,13 @@ impl Kernel {
         let places = &attach::EXIT;
         attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut attachment, places).await?;
         attach::pin_exit(&mut ebpf, &mut attachment)?;
-        let entrance = rule::Line { entrance: line.entrance };
-        maps.line.set(0, entrance, 0).context("write the line's entrance")?;
+        let wire = Wire::ensure(&mut ebpf, &mut maps, &netlink, mode).await;
+        let wire = wire.map_err(|error| format!("{error:#}"));
+        let entrances = rule::Line {
+            entrance: line.entrance,
+            wire: wire.as_ref().map_or(0, |wire| wire.entrance),
+        };
+        maps.line.set(0, entrances, 0).context("write the entrances of line and wire")?;
         let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };
         info!(mode = ?mode, "datapath ready");
         Ok(Self {
@@ -118,6 +126,7 @@ impl Kernel {
             mode,
             line,
             exit: attachment,
+            wire,
             attachments: HashMap::new(),
             hooks: HashMap::new(),
             slots: Slots::default(),
@@ -134,7 +143,13 @@ impl Kernel {
         self.line.untimed.as_deref()
     }
 
-    /// Halts, detaches everything, removes the line and the pins. Goes on after an error and returns
+    /// Why nothing can be damaged, and no loss be by segment, on this host; `None` if it can.
+    #[must_use]
+    pub fn unwired(&self) -> Option<&str> {
+        self.wire.as_ref().err().map(String::as_str)
+    }
+
+    /// Halts, detaches everything, removes the wire, the line and the pins. Goes on after an error and returns
     /// what it could not undo.
     pub async fn stop(mut self) -> Vec<anyhow::Error> {
         let mut problems = Vec::new();
@@ -147,7 +162,10 @@ impl Kernel {
                 problems.push(anyhow!(error).context(format!("detach from interface {index}")));
             }
         }
-        let Self { mut ebpf, mut maps, netlink, mut exit, line, log, .. } = self;
+        let Self { mut ebpf, mut maps, netlink, mut exit, line, wire, log, .. } = self;
+        if let Ok(wire) = wire {
+            wire.remove(&mut ebpf, &mut maps, &mut problems).await;
+        }
         // While the exit is attached, what waits still arrives.
         line.remove(&mut problems).await;
         if let Err(error) = attach::detach(&mut ebpf, &mut maps, &netlink, &mut exit).await {

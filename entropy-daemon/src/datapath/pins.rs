@@ -140,7 +140,9 @@ pub(super) fn remove_all() -> Vec<anyhow::Error> {
         }
     }
     // A link can be no other's: its name is ours, in a directory of ours.
-    remove(&path(names::LINK_EXIT), |path| fs::remove_file(path), &mut problems);
+    for link in names::LINKS {
+        remove(&path(link), |path| fs::remove_file(path), &mut problems);
+    }
     if problems.is_empty() {
         for directory in [Path::new(names::PIN_DIR), top()] {
             remove(directory, |path| fs::remove_dir(path), &mut problems);

@@ -33,19 +33,24 @@ fn about(links: &[Link], ingress: &BTreeSet<u32>, has_tcx: bool) -> Vec<Check> {
     if checks.is_empty() { vec![Check::ok(NAME, "none")] } else { checks }
 }
 
-/// An interface that is called like the line, but is no such.
+/// An interface that is called like the line or the wire, but is no such.
 fn taken_names(links: &[Link]) -> Option<Check> {
     let is_veth = |link: &Link| link.kind.as_deref() == Some("veth");
-    let line = [names::LINE_ENTRANCE, names::LINE_EXIT];
-    let taken = links.iter().find(|link| line.contains(&link.name.as_str()) && !is_veth(link))?;
-    let kind = taken.kind.as_deref().unwrap_or("device");
-    let finding = format!("interface {} is somebody else's {kind}", taken.name);
-    let check = Check::new(NAME, Status::Missing, finding).needed();
-    Some(
-        check
-            .disables("everything: entropyd does not start")
-            .mend(format!("ip link set {0} down, then ip link set {0} name OTHER", taken.name)),
-    )
+    let taken = |pair: [&str; 2]| {
+        links.iter().find(|link| pair.contains(&link.name.as_str()) && !is_veth(link))
+    };
+    let line = taken([names::LINE_ENTRANCE, names::LINE_EXIT]);
+    let link = line.or_else(|| taken([names::WIRE_ENTRANCE, names::WIRE_EXIT]))?;
+    let kind = link.kind.as_deref().unwrap_or("device");
+    let finding = format!("interface {} is somebody else's {kind}", link.name);
+    let check = match line {
+        Some(_) => Check::new(NAME, Status::Missing, finding)
+            .needed()
+            .disables("everything: entropyd does not start"),
+        None => Check::new(NAME, Status::Warning, finding)
+            .disables("corruption, and loss by segment"),
+    };
+    Some(check.mend(format!("ip link set {0} down, then ip link set {0} name OTHER", link.name)))
 }
 
 /// An ingress qdisc sits where clsact would.

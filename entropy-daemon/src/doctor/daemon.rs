@@ -19,6 +19,8 @@ pub struct Leftovers {
     pub filters: BTreeSet<String>,
     /// Whether its line is there.
     pub line: bool,
+    /// Whether its wire is there.
+    pub wire: bool,
 }
 
 impl Leftovers {
@@ -45,13 +47,15 @@ impl Leftovers {
                 }
             }
         }
-        Ok(Self { pins: pins_exist(), filters, line: has_line(&links) })
+        let line = has_pair(&links, names::LINE_ENTRANCE, names::LINE_EXIT);
+        let wire = has_pair(&links, names::WIRE_ENTRANCE, names::WIRE_EXIT);
+        Ok(Self { pins: pins_exist(), filters, line, wire })
     }
 
     /// Whether nothing was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pins != Some(true) && self.filters.is_empty() && !self.line
+        self.pins != Some(true) && self.filters.is_empty() && !self.line && !self.wire
     }
 
     fn list(&self) -> String {
@@ -66,6 +70,9 @@ impl Leftovers {
         if self.line {
             parts.push(format!("the line {} and {}", names::LINE_ENTRANCE, names::LINE_EXIT));
         }
+        if self.wire {
+            parts.push(format!("the wire {} and {}", names::WIRE_ENTRANCE, names::WIRE_EXIT));
+        }
         parts.join("; ")
     }
 }
@@ -78,9 +85,9 @@ fn pins_exist() -> Option<bool> {
     }
 }
 
-fn has_line(links: &[Link]) -> bool {
+fn has_pair(links: &[Link], entrance: &str, exit: &str) -> bool {
     let find = |name| links.iter().find(|link| link.name == name);
-    let (Some(entrance), Some(exit)) = (find(names::LINE_ENTRANCE), find(names::LINE_EXIT)) else {
+    let (Some(entrance), Some(exit)) = (find(entrance), find(exit)) else {
         return false;
     };
     entrance.kind.as_deref() == Some("veth")
@@ -132,7 +139,7 @@ mod tests {
 
     fn left() -> Leftovers {
         let filters = ["veth1", "veth2"].map(str::to_owned).into();
-        Leftovers { pins: Some(true), filters, line: true }
+        Leftovers { pins: Some(true), filters, line: true, wire: true }
     }
 
     #[test]
@@ -140,7 +147,7 @@ mod tests {
         let checks = about(Ok(None), &left());
         assert_eq!(checks[0].finding, "not running");
         assert_eq!(checks[1].status, Status::Warning);
-        for part in ["/sys/fs/bpf/entropy/v2", "filters on veth1, veth2", "entropy0"] {
+        for part in ["/sys/fs/bpf/entropy/v3", "filters on veth1, veth2", "entropy0", "entropy2"] {
             assert!(checks[1].finding.contains(part), "{:?}", checks[1]);
         }
         assert_eq!(checks[1].mend.as_deref(), Some("entropyctl cleanup"));

@@ -1,4 +1,4 @@
-//! The daemon's own veth pair, the line: made so that it never speaks on its own.
+//! The daemon's own veth pairs, the line and the wire: made so that it never speaks on its own.
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{

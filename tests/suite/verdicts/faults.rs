@@ -108,7 +108,8 @@ fn loss(random: &mut Random) -> Loss {
         },
         _ => Loss::NONE,
     };
-    if random.one_in(4) { loss.with_ecn() } else { loss }
+    let loss = if random.one_in(4) { loss.with_ecn() } else { loss };
+    if random.one_in(4) { loss.with_segments() } else { loss }
 }
 
 /// Of any order of magnitude, up to the longest.

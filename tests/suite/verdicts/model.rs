@@ -28,7 +28,7 @@ use super::{
     faults::has_queue,
     scene::{OnHook, Scene},
 };
-use crate::rules::{LOST, PASS, SUNK};
+use crate::rules::{LOST, PASS, REDIRECTED};
 
 /// The maps of a scene in ordinary memory. Not only the decision but the way to it is written here a
 /// second time: look-ups, lease and return codes are the programs' own code.
@@ -116,14 +116,24 @@ impl<'a> Model<'a> {
         let ingress = hook.direction == Direction::Ingress as u32;
         let direction = if ingress { Direction::Ingress } else { Direction::Egress };
         let counting = Counting { host: &self.host, missing: &self.missing };
-        if !decide(set, direction, &packet, now_ns, &counting).lost {
-            return PASS;
+        let verdict = decide(set, direction, &packet, now_ns, &counting);
+        if !verdict.lost {
+            return if verdict.wire { self.cross() } else { PASS };
         }
         if ingress && skb.ingress_ifindex == 0 && self.scene.line_entrance != 0 {
             self.count(Event::Sunk);
-            return SUNK;
+            return REDIRECTED;
         }
         LOST
+    }
+
+    /// The packet is to cross the wire.
+    fn cross(&mut self) -> i32 {
+        if self.scene.wire_entrance == 0 {
+            return self.pass(Event::NotWired);
+        }
+        self.count(Event::Wired);
+        REDIRECTED
     }
 
     fn pass(&mut self, event: Event) -> i32 {
@@ -136,7 +146,7 @@ impl<'a> Model<'a> {
     }
 
     /// What all rules together have done to packets.
-    pub(crate) fn sum(&self) -> [(&'static str, u64); 8] {
+    pub(crate) fn sum(&self) -> [(&'static str, u64); 7] {
         let states: Vec<RuleState> =
             self.scene.counted_rules().iter().map(|rule| self.host.state(rule.id)).collect();
         let sum = |field: fn(&RuleState) -> u64| states.iter().map(field).sum();
@@ -145,7 +155,6 @@ impl<'a> Model<'a> {
             ("delayed", sum(|state| state.delayed)),
             ("reordered", sum(|state| state.reordered)),
             ("duplicated", sum(|state| state.duplicated)),
-            ("corrupted", sum(|state| state.corrupted)),
             ("shaped", sum(|state| state.shaped)),
             ("marked", sum(|state| state.marked)),
             ("dropped by a queue", sum(|state| state.queue_dropped)),

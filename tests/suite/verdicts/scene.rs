@@ -67,6 +67,8 @@ pub(crate) struct Scene {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) lease: Lease,
     pub(crate) line_entrance: u32,
+    /// The same for the wire.
+    pub(crate) wire_entrance: u32,
     /// When the scene begins. No window begins or ends anywhere between this and its end.
     pub(crate) now_ns: u64,
 }
@@ -74,10 +76,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// A scene for the two hooks of one interface. In half of them there is no line, so that what should wait
     /// passes at once, as far as a test run can tell. Where there is one, it leads nowhere, and no
-    /// rule sends packets to it but those that are lost.
+    /// rule sends packets to it but those that are lost. So does the wire in half of them.
     pub(crate) fn new(random: &mut Random, ifindex: u32) -> Self {
         let line_entrance = if random.one_in(2) { random.bits() as u32 | 1 } else { 0 };
-        Self::with_line(random, ifindex, line_entrance)
+        let wire_entrance = if random.one_in(2) { random.bits() as u32 | 1 } else { 0 };
+        Self { wire_entrance, ..Self::with_line(random, ifindex, line_entrance) }
     }
 
     /// A scene with what is said to be the line's entrance; 0 for none.
@@ -105,6 +108,7 @@ impl Scene {
             addresses,
             lease: lease(random, now_ns),
             line_entrance,
+            wire_entrance: 0,
             now_ns,
         }
     }
@@ -137,6 +141,7 @@ impl Scene {
         object.add_peers(&self.peers)?;
         object.set_lease(self.lease)?;
         object.set_line(self.line_entrance)?;
+        object.set_wire(self.wire_entrance)?;
         for side in &self.sides {
             let mut set = side.set;
             if side.wiring == Wiring::SetOfAnother {

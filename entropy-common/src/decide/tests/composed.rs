@@ -4,7 +4,6 @@ use super::*;
 use crate::{
     chance::correlated::Chance,
     fault::{
-        corrupt::Corrupt,
         delay::{Delay, MAX_DELAY_NS},
         duplicate::Duplicate,
         rate::{Link, Rate},
@@ -126,24 +125,19 @@ fn only_what_may_leave_out_of_turn_is_a_flow_of_its_own() {
 }
 
 #[test]
-fn copies_and_damage_happen_once_and_are_counted_by_each_rule() {
-    let rule = |id, silent| Rule {
+fn copies_are_made_once_and_counted_by_each_rule() {
+    let rule = |id| Rule {
         id,
         seed: u64::from(id),
         duplicate: Duplicate { chance: Chance::independent(Probability::ALWAYS) },
-        corrupt: Corrupt { chance: Chance::independent(Probability::ALWAYS), silent },
         ..Rule::NONE
     };
-    let (verdict, host) = verdict(&[rule(1, 0), rule(2, 1)]);
-    assert!(verdict.duplicate && verdict.corrupt && verdict.silent);
-    assert_eq!(verdict.departure_ns, 0);
-    assert_eq!(verdict.corrupt_draw, Corrupt::place_draw(1, 0));
-    for id in [1, 2] {
-        assert_eq!((host.state(id).duplicated, host.state(id).corrupted), (1, 1));
-    }
-    let (verdict, host) = self::verdict(&[rule(1, 0), cut(2)]);
+    let (verdict, host) = verdict(&[rule(1), rule(2)]);
+    assert_eq!(verdict, Verdict { duplicate: true, ..Verdict::default() });
+    assert_eq!((host.state(1).duplicated, host.state(2).duplicated), (1, 1));
+    let (verdict, host) = self::verdict(&[rule(1), cut(2)]);
     assert!(verdict.lost);
-    assert_eq!((host.state(1).duplicated, host.state(1).corrupted), (0, 0), "lost all the same");
+    assert_eq!(host.state(1).duplicated, 0, "lost all the same");
 }
 
 #[test]
@@ -243,7 +237,7 @@ proptest! {
     fn no_record_does_harm(
         bytes in prop::collection::vec(any::<u8>(), size_of::<Rule>() * 3),
         length: u32,
-        payload: u32,
+        payload in 0_u32..=66,
         segments: u32,
         now_ns in 0_u64..1 << 59,
     ) {
@@ -271,6 +265,11 @@ proptest! {
             let departure_ns = verdict.departure_ns;
             let soon = now_ns + 1..=now_ns + MAX_DELAY_NS;
             prop_assert!(departure_ns == 0 || soon.contains(&departure_ns), "{departure_ns}");
+            let set = RuleSet::new(HOOK, &rules).unwrap();
+            let (crossing, damage) =
+                wire::decide(&set, Direction::Egress, &packet, now_ns, &host);
+            prop_assert!(crossing.lost == 0 || damage.is_none());
+            prop_assert!(damage.is_none_or(|damage| damage.byte < 34 + 66 && damage.byte >= 34));
         }
     }
 }

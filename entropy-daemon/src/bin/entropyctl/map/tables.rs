@@ -238,6 +238,9 @@ fn meaning(event: Event) -> &'static str {
         Event::Released => "of those, came out and went on",
         Event::Stray => "came out of the line and belonged to no hook",
         Event::NotHeld => "passed at once, as the line could not take them",
+        Event::Wired => "sent into the wire",
+        Event::Frame => "came out of the wire as frames",
+        Event::NotWired => "stayed as they were, as there is no wire",
     }
 }
 
