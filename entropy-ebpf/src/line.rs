@@ -19,9 +19,7 @@ use entropy_common::{
     stats::Event,
 };
 
-use crate::{
-    maps::{ENTROPY_LINE, ENTROPY_SLOTS, count},
-};
+use crate::maps::{ENTROPY_LINE, ENTROPY_SLOTS, count};
 
 /// `BPF_SKB_TSTAMP_UNSPEC` and `BPF_SKB_TSTAMP_DELIVERY_MONO` of include/uapi/linux/bpf.h.
 pub(crate) const UNSPEC: u32 = 0;

@@ -10,11 +10,13 @@ pub mod docker;
 pub mod engine;
 pub mod frames;
 pub mod netns;
+pub mod numbered;
 pub mod object;
 pub mod random;
 pub mod skip;
 pub mod snapshot;
 pub mod stats;
+pub mod stream;
 pub mod traffic;
 pub mod wait;
 

@@ -3,6 +3,7 @@
 //! A namespace is held by nothing but a file descriptor: when the process ends, however it ends, the
 //! kernel takes it down with all devices in it.
 
+mod counters;
 mod device;
 mod wire;
 

@@ -1,8 +1,11 @@
 //! Tests of the eBPF object in a real kernel, as root. One binary, because it is carried into virtual
 //! machines with other kernels as one file.
 
+mod bridged;
 mod concurrency;
 mod containers;
+mod corrupt;
+mod crossing;
 mod determinism;
 mod foreign;
 mod hidden;

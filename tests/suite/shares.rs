@@ -1,9 +1,11 @@
-//! Duplicates, damage and reordering hit the share of packets that was asked for.
+//! Duplicates and reordering hit the share of packets that was asked for; damage and loss by segment
+//! that of the frames at the wire's exit.
 
 use anyhow::Result;
 use entropy_common::{
     chance::{Probability, Stream, correlated::Chance, draw},
-    fault::{corrupt::Corrupt, duplicate::Duplicate, reorder::Reorder},
+    fault::{corrupt::Corrupt, duplicate::Duplicate, loss::Loss, reorder::Reorder},
+    names,
     rule::{Direction, HookKey, Rule},
     stats::RuleState,
 };
@@ -11,21 +13,18 @@ use entropy_tests::{
     frames::Protocol,
     needs_root,
     netns::Netns,
-    object::{LOOPBACK, Object, Program, Skb},
+    object::{LOOPBACK, Object, Skb},
     random::fixed_seed,
-    skip::virtual_machine,
     stats::{ALPHA, Binomial},
 };
 
-use crate::rules::{PASS, frame};
+use crate::rules::{LOST, PASS, REDIRECTED, frame};
 
 /// 0 %, 0.01 %, 1 %, 10 %, 50 % and 100 %, in parts of 2^32.
 const RATES: [u64; 6] = [0, 429_497, 42_949_673, 429_496_730, 1 << 31, 1 << 32];
 
-/// Packets of each fault. Damaged ones are handed to the kernel one by one.
-fn packets(fault: &Fault) -> u32 {
-    if virtual_machine().is_some() && fault.spoils { 100_000 } else { 1_000_000 }
-}
+/// Packets of each fault.
+const PACKETS: u32 = 1_000_000;
 
 /// A fault that hits by chance, independently.
 struct Fault {
@@ -33,31 +32,38 @@ struct Fault {
     stream: Stream,
     put: fn(&mut Rule, Chance),
     count: fn(&RuleState) -> u64,
-    /// It changes the packet's bytes: a run on the same bytes again would find others.
-    spoils: bool,
+    /// It is about frames at the wire's exit.
+    wired: bool,
 }
 
-const FAULTS: [Fault; 3] = [
+const FAULTS: [Fault; 4] = [
     Fault {
         name: "duplicated",
         stream: Stream::Duplicate,
         put: |rule, chance| rule.duplicate = Duplicate { chance },
         count: |state| state.duplicated,
-        spoils: false,
+        wired: false,
     },
     Fault {
         name: "corrupted",
         stream: Stream::Corrupt,
         put: |rule, chance| rule.corrupt = Corrupt { chance, silent: 0 },
         count: |state| state.corrupted,
-        spoils: true,
+        wired: true,
+    },
+    Fault {
+        name: "lost by segment",
+        stream: Stream::Loss,
+        put: |rule, chance| rule.loss = Loss::rate(chance.rate).with_segments(),
+        count: |state| state.lost,
+        wired: true,
     },
     Fault {
         name: "reordered",
         stream: Stream::Reorder,
         put: |rule, chance| rule.reorder = Reorder { jump_ns: 1_000_000, chance, ..Reorder::NONE },
         count: |state| state.reordered,
-        spoils: false,
+        wired: false,
     },
 ];
 
@@ -73,12 +79,19 @@ fn rules(fault: &Fault, base: u64) -> Vec<Rule> {
     (1..).zip(RATES).map(rule).collect()
 }
 
-fn run(program: Program<'_>, fault: &Fault) -> Result<()> {
+/// Runs one program on one frame over and over. Damage adds up, but leaves the frame a datagram.
+fn run(object: &mut Object, fault: &Fault) -> Result<()> {
     let frame = frame(false, Protocol::Udp)?;
-    let times = if fault.spoils { 1 } else { packets(fault) };
-    for _ in 0..packets(fault) / times {
-        assert_eq!(program.repeat(&frame, Skb::FORWARDED, times)?, PASS, "{}", fault.name);
-    }
+    let hook = HookKey::new(LOOPBACK, Direction::Egress);
+    let (program, expected) = if fault.wired {
+        object.set_slot(0, Some(hook))?;
+        // Some rule loses everything.
+        let expected = if fault.stream == Stream::Loss { LOST } else { REDIRECTED };
+        (object.program(names::PROGRAM_WIRE)?, expected)
+    } else {
+        (object.hook(Direction::Egress)?, PASS)
+    };
+    assert_eq!(program.repeat(&frame, Skb::FORWARDED, PACKETS)?, expected, "{}", fault.name);
     Ok(())
 }
 
@@ -97,11 +110,14 @@ fn measure() -> Result<()> {
         let mut object = Object::load()?;
         let rules = rules(fault, base);
         object.set_rules(HookKey::new(LOOPBACK, Direction::Egress), &rules)?;
-        run(object.hook(Direction::Egress)?, fault)?;
-        let packets = u64::from(packets(fault));
+        run(&mut object, fault)?;
+        let packets = u64::from(PACKETS);
         for (rule, parts) in rules.iter().zip(RATES) {
             let state = object.state(rule.id)?;
-            assert_eq!((state.seen, state.matched, state.lost), (packets, packets, 0));
+            let at_hook = if fault.wired { 0 } else { packets };
+            assert_eq!((state.seen, state.matched), (at_hook, at_hook));
+            // A rule that damages nothing has no frames looked at.
+            assert_eq!(state.framed, if parts > 0 { packets - at_hook } else { 0 });
             let hits = (fault.count)(&state);
             let interval = Binomial::new(packets, parts as f64 / 2_f64.powi(32)).interval(ALPHA);
             println!("{hits} of {packets} {}, {interval:?} expected", fault.name);

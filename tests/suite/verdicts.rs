@@ -26,7 +26,7 @@ use entropy_tests::{
 };
 
 use crate::rules::{LOST, PASS};
-pub(crate) use model::{Model, PERCENTILES, comparable, tables};
+pub(crate) use model::{Counting, Model, PERCENTILES, comparable, tables};
 pub(crate) use packets::{ETHERNET, frame, is_refused_by_test_runs};
 pub(crate) use scene::{OnHook, Scene};
 
@@ -147,14 +147,8 @@ fn judge(object: &Object, coverage: &Coverage, longest: usize) -> Result<()> {
     for (name, count) in &coverage.done {
         ensure!(*count >= 2_000, "only {count} packets were {name}");
     }
-    let beyond = [
-        Event::Freed,
-        Event::Waited,
-        Event::Released,
-        Event::Stray,
-        Event::NotHeld,
-        Event::Frame,
-    ];
+    let beyond =
+        [Event::Freed, Event::Waited, Event::Released, Event::Stray, Event::NotHeld, Event::Frame];
     for event in Event::ALL.into_iter().filter(|event| !beyond.contains(event)) {
         let count = object.event(event)?;
         ensure!(count >= 1_000, "{} counted only {count} times", event.name());

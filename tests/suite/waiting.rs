@@ -1,79 +1,36 @@
 //! Packets wait in the line, between namespaces: no daemon, no engine, only programs and devices.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use anyhow::Result;
-use aya::programs::TcAttachType;
 use entropy_common::{
     chance::{Probability, correlated::Chance},
     fault::{delay::Delay, duplicate::Duplicate, reorder::Reorder},
-    names,
-    rule::{Direction, HookKey, Match, Rule},
+    rule::Rule,
     stats::Event,
 };
 use entropy_tests::{
     clocked::{COUNT, Clocked, shortest},
     needs_root,
     netns::Netns,
-    object::Object,
     wait::{patience, until_true},
 };
+
+use crate::bridged::{Bridged, addresses};
 
 const MILLISECOND: u64 = 1_000_000;
 /// Every packet.
 const ALWAYS: Chance = Chance { rate: Probability::ALWAYS, ..Chance::NEVER };
-const VETH: &str = "vethc";
-const INSIDE: &str = "eth0";
-
-fn addresses(number: u8) -> [IpAddr; 2] {
-    [
-        Ipv4Addr::new(10, 0, 0, number).into(),
-        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into(),
-    ]
-}
 
 /// A container and its partner on a host with a line.
-struct Host {
-    container: Netns,
-    partner: Netns,
-    host: Netns,
-    object: Object,
-}
+struct Host(Bridged);
 
 impl Host {
     fn new() -> Result<Self> {
-        let (container, partner) = (Netns::new("container")?, Netns::new("partner")?);
-        let host = Netns::new("host")?;
-        host.bridge("br0")?;
-        for (veth, inside, number) in [(VETH, &container, 1), ("vetho", &partner, 2)] {
-            host.veth(veth, inside, INSIDE)?;
-            host.enslave(veth, "br0")?;
-            for ip in addresses(number) {
-                inside.add_address(INSIDE, ip, if ip.is_ipv4() { 24 } else { 64 })?;
-            }
-        }
-        for ip in addresses(254) {
-            host.add_address("br0", ip, if ip.is_ipv4() { 24 } else { 64 })?;
-        }
-        let mut object = Object::load()?;
-        host.veth(names::LINE_ENTRANCE, &host, names::LINE_EXIT)?;
-        host.set_root_qdisc(names::LINE_ENTRANCE, "fq")?;
-        object.attach(names::PROGRAM_EXIT, &host, names::LINE_EXIT, TcAttachType::Ingress)?;
-        object.set_line(host.index(names::LINE_ENTRANCE)?)?;
-        object.attach(names::PROGRAM_FROM, &host, VETH, TcAttachType::Ingress)?;
-        object.attach(names::PROGRAM_TO, &host, VETH, TcAttachType::Egress)?;
-        Ok(Self { container, partner, host, object })
+        Ok(Self(Bridged::new()?.with_line(true)?))
     }
 
     /// The same rule for the test's datagrams in both directions.
     fn rule(&mut self, rule: Rule) -> Result<()> {
-        let index = self.host.index(VETH)?;
-        for direction in Direction::ALL {
-            let matcher = Match { protocol: 17, ..Match::ALL };
-            let rule = Rule { id: 1 + direction as u32, seed: 3, matcher, ..rule };
-            self.object.set_rules(HookKey::new(index, direction), &[rule])?;
-        }
-        Ok(())
+        self.0.rule(17, Rule { seed: 3, ..rule })
     }
 
     /// From the container, to it, and from the host to it, in both families.
@@ -81,9 +38,9 @@ impl Host {
         let mut ways = Vec::new();
         for family in 0..2 {
             let (own, others) = (addresses(1)[family], addresses(2)[family]);
-            ways.push(Clocked::new(&self.container, &self.partner, others)?);
-            ways.push(Clocked::new(&self.partner, &self.container, own)?);
-            ways.push(Clocked::new(&self.host, &self.container, own)?);
+            ways.push(Clocked::new(&self.0.container, &self.0.partner, others)?);
+            ways.push(Clocked::new(&self.0.partner, &self.0.container, own)?);
+            ways.push(Clocked::new(&self.0.host, &self.0.container, own)?);
         }
         Ok(ways)
     }
@@ -91,7 +48,7 @@ impl Host {
     /// As many packets as waited come out of the line, and nothing else happens to any.
     fn balance(&self, waited: u64) -> Result<()> {
         until_true("all that waited comes out", patience(10), || {
-            Ok(self.object.event(Event::Released)? >= waited)
+            Ok(self.0.object.event(Event::Released)? >= waited)
         })?;
         for (event, count) in [
             (Event::Waited, waited),
@@ -99,7 +56,7 @@ impl Host {
             (Event::Stray, 0),
             (Event::NotHeld, 0),
         ] {
-            assert_eq!(self.object.event(event)?, count, "{}", event.name());
+            assert_eq!(self.0.object.event(event)?, count, "{}", event.name());
         }
         Ok(())
     }
@@ -114,6 +71,8 @@ macro_rules! needs_fq {
         }
     };
 }
+
+pub(crate) use needs_fq;
 
 #[test]
 fn a_delay_holds_every_packet_in_order_and_the_line_keeps_none() -> Result<()> {
@@ -133,8 +92,8 @@ fn a_delay_holds_every_packet_in_order_and_the_line_keeps_none() -> Result<()> {
     }
     host.balance(6 * COUNT as u64)?;
     // Two of the six ways begin on the host: their originals end in the line.
-    assert_eq!(host.object.event(Event::Sunk)?, 2 * COUNT as u64);
-    assert_eq!(host.object.event(Event::Freed)?, 2 * COUNT as u64);
+    assert_eq!(host.0.object.event(Event::Sunk)?, 2 * COUNT as u64);
+    assert_eq!(host.0.object.event(Event::Freed)?, 2 * COUNT as u64);
     Ok(())
 }
 

@@ -36,15 +36,8 @@ record! {
 
 impl Crossing {
     /// Nothing is known yet.
-    pub const ZERO: Self = Self {
-        flow: 0,
-        corrupted: 0,
-        corrupt_draw: 0,
-        silent: 0,
-        lost: 0,
-        mark_ce: 0,
-        _pad: 0,
-    };
+    pub const ZERO: Self =
+        Self { flow: 0, corrupted: 0, corrupt_draw: 0, silent: 0, lost: 0, mark_ce: 0, _pad: 0 };
 
     /// The beginning of a frame's way, wherever the memory was before.
     #[inline(always)]
@@ -120,19 +113,20 @@ pub fn cross<E: Environment>(
         return;
     }
     let ordinal = tally.add(Counter::Framed, 1);
-    if rule.loss.is_by_segment() && rule.loss.hits(rule.seed, ordinal, &tally) {
-        if !rule.loss.marks(packet) {
-            tally.add(Counter::Lost, 1);
-            tally.add(Counter::LostBytes, u64::from(packet.length));
-            crossing.lost = 1;
-            return;
-        }
-        tally.add(Counter::Marked, 1);
-        crossing.mark_ce = 1;
-    }
     if rule.corrupt.hits(rule.seed, ordinal, &tally) {
         crossing.corrupt(index, rule, ordinal);
     }
+    if !rule.loss.is_by_segment() || !rule.loss.hits(rule.seed, ordinal, &tally) {
+        return;
+    }
+    if rule.loss.marks(packet) {
+        tally.add(Counter::Marked, 1);
+        crossing.mark_ce = 1;
+        return;
+    }
+    tally.add(Counter::Lost, 1);
+    tally.add(Counter::LostBytes, u64::from(packet.length));
+    crossing.lost = 1;
 }
 
 /// Counts the damage for one rule, the one with this index: once it is certain that there is any.

@@ -128,9 +128,8 @@ mod tests {
     #[test]
     fn damage_lies_behind_the_ip_header_and_silent_damage_in_the_payload() {
         let packet = Packet::EXAMPLE;
-        let bytes = |silent| {
-            [0, u32::MAX].map(|draw| Damage::new(&packet, draw, silent).unwrap().byte)
-        };
+        let bytes =
+            |silent| [0, u32::MAX].map(|draw| Damage::new(&packet, draw, silent).unwrap().byte);
         assert_eq!(bytes(false), [34, 99]);
         assert_eq!(bytes(true), [54, 99]);
         let loud = Damage { byte: 34, mask: 1, checksum: 0, shift: 8, optional: false };

@@ -117,8 +117,7 @@ pub(super) fn pin_exit(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result
             Hold::Tcx(id) => {
                 let link = program(ebpf, place.program)?.take_link(id).context("take a link")?;
                 let link = FdLink::try_from(link).context("take a link's descriptor")?;
-                let name =
-                    if place == WIRE[0] { names::LINK_WIRE } else { names::LINK_EXIT };
+                let name = if place == WIRE[0] { names::LINK_WIRE } else { names::LINK_EXIT };
                 let path = pins::path(name);
                 Hold::Pinned(link.pin(&path).with_context(|| format!("pin {}", path.display()))?)
             }

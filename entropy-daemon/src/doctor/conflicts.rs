@@ -47,8 +47,9 @@ fn taken_names(links: &[Link]) -> Option<Check> {
         Some(_) => Check::new(NAME, Status::Missing, finding)
             .needed()
             .disables("everything: entropyd does not start"),
-        None => Check::new(NAME, Status::Warning, finding)
-            .disables("corruption, and loss by segment"),
+        None => {
+            Check::new(NAME, Status::Warning, finding).disables("corruption, and loss by segment")
+        }
     };
     Some(check.mend(format!("ip link set {0} down, then ip link set {0} name OTHER", link.name)))
 }

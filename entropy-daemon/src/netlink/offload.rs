@@ -111,7 +111,8 @@ mod tests {
     fn a_wire_has_no_offloads_and_a_pair_has() {
         in_namespace(async || {
             let netlink = Netlink::new().unwrap();
-            let on = |device: &str, offload: &Offload| ethtool(device, offload.get, 0).unwrap() != 0;
+            let on =
+                |device: &str, offload: &Offload| ethtool(device, offload.get, 0).unwrap() != 0;
             netlink.ensure_veth_pair("pair0", "pair1").await.unwrap();
             assert!(SENDING.iter().all(|offload| on("pair0", offload)));
             // What somebody has switched on again goes off again.

@@ -54,6 +54,30 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// Runs the program on a frame and returns its return code and what became of the frame; `None` as
+    /// for [`Program::try_run`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn transform(&self, frame: &[u8], skb: Skb) -> Result<Option<(i32, Vec<u8>)>> {
+        let context = skb.bytes();
+        let mut after = vec![0; frame.len() + 64];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut after),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        match self.0.test_run(options).map_err(anyhow::Error::from) {
+            Ok(result) => {
+                after.truncate(result.data_size_out as usize);
+                Ok(Some((result.return_value as i32, after)))
+            }
+            Err(error) if is_invalid(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Runs the program on the same frame `times` times and returns the last return code.
     ///
     /// # Errors

@@ -31,6 +31,15 @@ pub const fn slot(hook: HookKey) -> u32 {
 }
 
 impl Object {
+    /// Says which hook packets with this number belong to, or that none has it. Packets of a test run
+    /// have the number 0, which no real one has.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_slot(&mut self, slot: u32, hook: Option<HookKey>) -> Result<()> {
+        super::set(&mut self.hash(names::MAP_SLOTS)?, slot, hook.as_ref())
+    }
+
     /// Writes tables of delays, numbered from 0.
     ///
     /// # Errors

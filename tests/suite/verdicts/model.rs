@@ -58,9 +58,9 @@ pub(crate) fn tables() -> &'static [Table] {
 const TIMES: [(Word, u64); 2] = [(Word::Departure, 1), (Word::Clock, 1 << CLOCK_BITS)];
 
 /// A host that also counts the rules without counters.
-struct Counting<'a> {
-    host: &'a Host,
-    missing: &'a Cell<u64>,
+pub(crate) struct Counting<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) missing: &'a Cell<u64>,
 }
 
 impl Tables for Counting<'_> {

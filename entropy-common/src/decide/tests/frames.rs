@@ -46,7 +46,11 @@ fn every_packet_of_a_rule_that_looks_at_frames_crosses_the_wire_and_no_other() {
         let host = Host::new(&[rule], &[]);
         assert_eq!(at_hook(&[rule], &host).wire, wire, "{rule:?}");
         let state = host.state(1);
-        assert_eq!((state.lost, state.corrupted, state.framed), (0, 0, 0), "nothing is decided yet");
+        assert_eq!(
+            (state.lost, state.corrupted, state.framed),
+            (0, 0, 0),
+            "nothing is decided yet"
+        );
     }
 }
 

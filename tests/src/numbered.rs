@@ -1,0 +1,103 @@
+//! Datagrams whose content is known, so that a receiver sees what became of each bit.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    os::fd::AsRawFd as _,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{netns::Netns, random::Random, wait::patience};
+
+/// Bytes of a datagram. Its length is not one that a single wrong bit makes zero.
+pub const LENGTH: usize = 100;
+/// Datagrams that are sent without a pause.
+const BURST: u32 = 32;
+/// Bytes that the receiver may leave unread.
+const RECEIVE_BUFFER: libc::c_int = 64 << 20;
+
+/// Content of the datagram with this number, which stands at its beginning.
+#[must_use]
+pub fn content(number: u32) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    Random::new(number.into()).fill(&mut bytes);
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// The number that stands at the beginning of a datagram.
+#[must_use]
+pub fn number(datagram: &[u8]) -> Option<u32> {
+    datagram.first_chunk().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// How many bits two datagrams differ in; `None` if they are of different lengths.
+#[must_use]
+pub fn wrong_bits(a: &[u8], b: &[u8]) -> Option<u32> {
+    (a.len() == b.len()).then(|| a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum())
+}
+
+/// Sends `count` datagrams to an address in another namespace and returns what is received there, in
+/// this order, until nothing comes any more.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn send(from: &Netns, to: &Netns, address: IpAddr, count: u32) -> Result<Vec<Vec<u8>>> {
+    let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
+    make_large(&receiver)?;
+    receiver.set_read_timeout(Some(patience(1) / 2))?;
+    let target = receiver.local_addr()?;
+    let any: SocketAddr =
+        if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let sender = from.run(|| UdpSocket::bind(any))??;
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| receive(&receiver, count));
+        let start = Instant::now();
+        for number in 0..count {
+            sender.send_to(&content(number), target).context("send a datagram")?;
+            if number % BURST == 0 {
+                // Twenty thousand a second: no queue of the laboratory overflows.
+                let due = start + number * Duration::from_micros(50);
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+        }
+        match receiving.join() {
+            Ok(received) => received,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn make_large(socket: &UdpSocket) -> Result<()> {
+    let buffer = RECEIVE_BUFFER;
+    let size = size_of_val(&buffer) as libc::socklen_t;
+    // SAFETY: the option's value is one int, which lives during the call.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const buffer).cast(),
+            size,
+        )
+    };
+    ensure!(done == 0, "make the receive buffer large: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// More than were sent is as wrong as fewer: twice as many are taken.
+fn receive(socket: &UdpSocket, count: u32) -> Result<Vec<Vec<u8>>> {
+    let mut received = Vec::new();
+    while received.len() < 2 * count as usize {
+        let mut bytes = [0; 2 * LENGTH];
+        match socket.recv(&mut bytes) {
+            Ok(length) => received.push(bytes[..length].to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error).context("receive a datagram"),
+        }
+    }
+    Ok(received)
+}
