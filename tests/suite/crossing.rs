@@ -70,7 +70,7 @@ fn decide_alike() -> Result<()> {
     let Coverage { compared: _, lost, marked, found, silent } = coverage;
     for (name, count) in [("lost", lost), ("marked", marked), ("found", found), ("silent", silent)]
     {
-        ensure!(count >= 2_000, "only {count} frames {name}");
+        ensure!(count >= 1_000, "only {count} frames {name}");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What other people have on a container's veth stays and works, whatever the daemon does.
 
-mod object;
+pub(crate) mod object;
 
 use std::process::Command;
 

@@ -27,6 +27,7 @@ struct Findings {
     tcx: Option<anyhow::Result<bool>>,
     clsact: Option<anyhow::Result<()>>,
     fq: Option<Result<bool, netlink::Error>>,
+    wire: Option<Result<(), netlink::Error>>,
 }
 
 /// Tries on a thread of its own, which can have a network namespace of its own: nothing that is
@@ -99,6 +100,7 @@ async fn find() -> Findings {
         findings.clsact = Some(trial.clsact(&netlink, &interface).await);
     }
     findings.fq = Some(netlink.try_root_qdisc(index, "fq").await);
+    findings.wire = Some(netlink.ensure_wire(PAIR[0], PAIR[1]).await.map(drop));
     if let Err(error) = netlink.delete_link(index).await {
         findings.pair = Some(Err(error));
     }
@@ -124,6 +126,7 @@ impl Findings {
             about_tcx(self.tcx, clsact_works),
             about_clsact(self.clsact, tcx_works),
             about_fq(self.fq),
+            about_wire(self.wire),
         ]
     }
 }
@@ -242,6 +245,20 @@ fn about_fq(result: Option<Result<bool, netlink::Error>>) -> Check {
     }
 }
 
+fn about_wire(result: Option<Result<(), netlink::Error>>) -> Check {
+    match result {
+        Some(Ok(())) => Check::ok("wire", "a pair's offloads could be switched off"),
+        Some(Err(error)) if is_permission(&error) => not_permitted("wire"),
+        Some(Err(error)) => {
+            let error = anyhow::Error::new(error);
+            Check::new("wire", Status::Missing, format!("{error:#}"))
+                .disables("corruption, and loss by segment")
+                .mend("report this as a bug, with this output")
+        }
+        None => not_tried("wire"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
@@ -260,6 +277,7 @@ mod tests {
             programs: Some(Ok(())),
             pair: Some(Ok(())),
             fq: Some(Ok(false)),
+            wire: Some(Ok(())),
         };
         let is_ready = |findings: Findings| findings.into_checks().iter().all(Check::is_ready);
         assert!(is_ready(findings(true, true)));

@@ -90,7 +90,7 @@ fn expect_cleaned_up() {
     let Outcome { code, stdout, stderr } = entropyctl(&["cleanup"]);
     assert_eq!((code, &*stderr), (Some(0), ""));
     let maps = format!("{} pinned maps", names::MAPS.len());
-    for removed in [names::LINE_ENTRANCE, &maps] {
+    for removed in [names::LINE_ENTRANCE, names::WIRE_ENTRANCE, &maps] {
         assert!(
             stdout.lines().any(|l| l.starts_with("removed ") && l.contains(removed)),
             "{stdout}"

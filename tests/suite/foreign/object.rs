@@ -51,10 +51,10 @@ fn halves<T>(pointer: *const T) -> [u32; 2] {
 struct Program(OwnedFd);
 
 impl Program {
-    fn load() -> Result<Self> {
+    fn load(code: &[u64]) -> Result<Self> {
         let license = c"GPL";
-        let mut attributes = vec![SCHED_CLS, GO_ON.len() as u32];
-        attributes.extend(halves(GO_ON.as_ptr()));
+        let mut attributes = vec![SCHED_CLS, code.len() as u32];
+        attributes.extend(halves(code.as_ptr()));
         attributes.extend(halves(license.as_ptr()));
         // Log level, log size, log buffer, kernel version, flags.
         attributes.extend([0; 6]);
@@ -91,6 +91,20 @@ fn netlink<T>(work: impl AsyncFnOnce(Netlink) -> Result<T>) -> Result<T> {
     runtime.block_on(async { work(Netlink::new()?).await })
 }
 
+/// Puts a filter on the egress hook of a device, in the namespace of the calling thread, that has every
+/// packet believed to be right, as a network card does with those whose checksum it has verified
+/// (`CHECKSUM_UNNECESSARY`). It goes with its device.
+pub(crate) fn believe_what_leaves(index: u32) -> Result<()> {
+    /// `r2 = 1 (BPF_CSUM_LEVEL_INC); call 135 (bpf_csum_level)`, and on.
+    const BELIEVE: [u64; 4] = [0x0000_0001_0000_02b7, 0x0000_0087_0000_0085, GO_ON[0], GO_ON[1]];
+    let program = Program::load(&BELIEVE)?;
+    netlink(async |netlink| {
+        netlink.add_clsact(index).await?;
+        let fd = program.0.as_fd();
+        Ok(netlink.attach_filter(index, Hook::Egress, fd, ID, AttachMode::Replace).await?)
+    })
+}
+
 /// A filter on both hooks of a clsact qdisc, which is made if it is not there. It goes with its device.
 #[derive(Debug)]
 pub(super) struct Filter {
@@ -101,7 +115,7 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn add(link: &Link) -> Result<Self> {
         let filter = Self {
-            programs: [Program::load()?, Program::load()?],
+            programs: [Program::load(&GO_ON)?, Program::load(&GO_ON)?],
             _statistics: enable_stats(Stats::RunTime)?,
         };
         netlink(async |netlink| {
@@ -134,7 +148,7 @@ impl Foreign {
         let filter = Filter::add(link)?;
         let mut tcx = Vec::new();
         for hook in TCX {
-            let program = Program::load()?;
+            let program = Program::load(&GO_ON)?;
             if let Some(attached) = program.attach_tcx(link, hook)? {
                 tcx.push((program, attached));
             }
