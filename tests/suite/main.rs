@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod containers;
+mod delay;
 mod determinism;
 mod foreign;
 mod hidden;
