@@ -264,7 +264,7 @@ impl Link {
     /// The record.
     pub(crate) fn record(&self) -> Result<rate::Rate, Mistake> {
         let bits = self.limit.bits_per_second();
-        if bits % 8 != 0 {
+        if !bits.is_multiple_of(8) {
             return Err(Mistake::new(
                 format!("{} is no whole number of bytes per second", self.limit),
                 "write a multiple of \"8bit\"",

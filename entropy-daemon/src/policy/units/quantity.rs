@@ -118,7 +118,7 @@ impl Kind {
     /// one. Parses to the same number.
     pub(super) fn show(&self, value: u64) -> String {
         let fitting = self.units.iter().rev().find(|(_, factor)| {
-            *factor <= value && (is_power_of_ten(*factor) || value % factor == 0)
+            *factor <= value && (is_power_of_ten(*factor) || value.is_multiple_of(*factor))
         });
         let Some((unit, factor)) = fitting else { return format!("{value}{}", self.units[0].0) };
         let (whole, rest) = (value / factor, value % factor);
