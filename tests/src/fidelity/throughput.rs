@@ -1,0 +1,104 @@
+//! TCP throughput behind a delay, against netem's.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use entropy_common::{
+    fault::delay::Delay,
+    rule::{Direction, Rule},
+};
+
+use super::{
+    bench::{Bench, Fault, Side},
+    report::{Report, Row},
+    sample::median,
+    site::{FAMILIES, Site, Way},
+    tcp,
+};
+
+const DELAY_MS: u64 = 20;
+const FLOWS: [usize; 2] = [1, 8];
+/// Least share of netem's throughput.
+const LEAST: f64 = 0.95;
+/// Runs of each side.
+const RUNS: usize = 5;
+
+/// Measures all ways, directions and families.
+pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    let fault = Fault {
+        rule: Rule { delay: Delay::constant(DELAY_MS * 1_000_000), ..Rule::NONE },
+        tc: format!("netem delay {DELAY_MS}ms limit 1000000"),
+    };
+    for way in Way::ALL {
+        for direction in Direction::ALL {
+            for family in FAMILIES {
+                for flows in FLOWS {
+                    // A sample of everything is enough to see that it works.
+                    if bench.quick && (flows == 8) != (family == 6) {
+                        continue;
+                    }
+                    report.add(case(bench, &fault, (way, direction, family), flows)?);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn case(
+    bench: &mut Bench,
+    fault: &Fault,
+    (way, direction, family): (Way, Direction, u8),
+    flows: usize,
+) -> Result<Row> {
+    let runs = if bench.quick { 2 } else { RUNS };
+    let mut samples = [const { Vec::new() }; 3];
+    for run in 0..runs {
+        // ABBA: what drifts hits both alike.
+        let order = [Side::Entropy, Side::Netem];
+        let order = if run % 2 == 0 { order } else { [order[1], order[0]] };
+        let without = (run == 0).then_some(Side::Without);
+        for side in without.into_iter().chain(order) {
+            let bits = bench.with(side, direction, fault, |bench| {
+                once(&bench.site, (way, direction, family), flows, bench.quick)
+            })?;
+            samples[side as usize].push(bits / 1e6);
+        }
+    }
+    let [without, entropy, netem] = samples.map(|mut sample| median(&mut sample));
+    let (from, to) = match direction {
+        Direction::Egress => ("container", way.name()),
+        Direction::Ingress => (way.name(), "container"),
+    };
+    Ok(Row {
+        section: "TCP throughput behind 20 ms",
+        fault: format!("{from} to {to}, IPv{family}, {flows} flow{}", plural(flows)),
+        parameter: "throughput [Mbit/s]",
+        asked: None,
+        without: Some(without),
+        entropy: Some(entropy),
+        netem: Some(netem),
+        criterion: format!("at least {LEAST} of netem"),
+        holds: (!bench.quick).then_some(entropy >= LEAST * netem),
+        note: format!("{:.3} of netem, medians of {runs}", entropy / netem),
+    })
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+fn once(
+    site: &Site,
+    (way, direction, family): (Way, Direction, u8),
+    flows: usize,
+    quick: bool,
+) -> Result<f64> {
+    let far = site.far(way);
+    let ends = match direction {
+        Direction::Egress => (&site.container, far, Site::far_address(way, family)),
+        Direction::Ingress => (far, &site.container, Site::container_address(family)),
+    };
+    let window = Duration::from_millis(if quick { 500 } else { 1000 });
+    tcp::throughput(ends, flows, Duration::from_millis(600), window)
+}
