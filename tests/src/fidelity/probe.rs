@@ -45,6 +45,8 @@ pub(super) struct Seen {
     pub(super) number: u64,
     /// How long it took, in nanoseconds.
     pub(super) delay_ns: u64,
+    /// When it came, in nanoseconds of the kernel's clock.
+    pub(super) at_ns: u64,
 }
 
 /// Sends packets of a kind and returns those that came, in their order.
@@ -175,7 +177,7 @@ fn exchange(
                         u64::from_ne_bytes(std::array::from_fn(|index| bytes[at + index]))
                     };
                     let delay_ns = now.saturating_sub(word(0));
-                    seen.push(Seen { number: word(8), delay_ns });
+                    seen.push(Seen { number: word(8), delay_ns, at_ns: now });
                 }
             }
             seen
