@@ -1,7 +1,7 @@
 //! Many packets that wait at once: none may be lost.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -30,12 +30,16 @@ const FIXED: usize = 14 + 20 + 8 + 16;
 /// What the issue asks: the delay and the packets that wait at a gigabit per second.
 const DELAY: Duration = Duration::from_millis(200);
 
+/// Share of the speed without a fault at which is sent with one. What waits needs no work until it
+/// leaves, so more than the machine can carry could be sent, and would be lost on its way on.
+const SHARE: f64 = 0.5;
+
 /// A burst of frames.
 struct Burst {
     /// Bytes of a frame, without its checksum.
     length: usize,
     count: u64,
-    /// `None` for as long as it takes to send them all and a little more.
+    /// `None` for as long as it takes to send them all and a little more: all wait at once.
     delay: Option<Duration>,
 }
 
@@ -61,29 +65,30 @@ struct Outcome {
     lost: u64,
     per_second: f64,
     waiting: u32,
+    /// Packets that the kernel dropped because too many were on their way between two devices
+    /// (`net.core.netdev_max_backlog`): not in any queue of ours or netem's.
+    crowded_out: u64,
 }
 
 fn case(bench: &mut Bench, report: &mut Report, burst: &Burst) -> Result<()> {
     let flow = flow(&bench.site)?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     for side in Side::ALL {
-        let delay = match (side, burst.delay) {
-            (Side::Without, _) => Duration::ZERO,
+        let speed = outcomes.first().map(|outcome| outcome.per_second * SHARE);
+        let delay = match (speed, burst.delay) {
+            (None, _) => Duration::ZERO,
             (_, Some(delay)) => delay,
-            // With a fault sending takes longer than without.
-            (_, None) => {
-                let speed = outcomes.first().map_or(1.0, |outcome| outcome.per_second);
-                Duration::from_secs_f64((burst.count as f64 / speed * 3.0 + 1.0).ceil().min(50.0))
+            (Some(speed), None) => {
+                Duration::from_secs_f64((burst.count as f64 / speed * 1.2 + 1.0).ceil().min(55.0))
             }
         };
         let fault = Fault {
             rule: Rule { delay: Delay::constant(nanoseconds(delay)), ..Rule::NONE },
             tc: format!("netem delay {}ms limit 2000000", delay.as_millis()),
         };
-        outcomes.push(
-            bench
-                .with(side, Direction::Egress, &fault, |bench| once(bench, &flow, burst, delay))?,
-        );
+        outcomes.push(bench.with(side, Direction::Egress, &fault, |bench| {
+            once(bench, &flow, burst, speed, delay)
+        })?);
     }
     let lost = |side: usize| Some(outcomes[side].lost as f64);
     let [speed, usual] = [1, 0].map(|side: usize| outcomes[side].per_second);
@@ -102,10 +107,12 @@ fn case(bench: &mut Bench, report: &mut Report, burst: &Burst) -> Result<()> {
         holds: Some(outcomes[1].lost == 0),
         note: format!(
             "{} waited at once when the last was sent; sent at {:.0}/s = {:.0} Mbit/s, without a \
-             fault at {usual:.0}/s",
+             fault at {usual:.0}/s; dropped between devices: entropy {}, netem {}",
             outcomes[1].waiting,
             speed,
             speed * burst.length as f64 * 8.0 / 1e6,
+            outcomes[1].crowded_out,
+            outcomes[2].crowded_out,
         ),
     });
     Ok(())
@@ -122,10 +129,16 @@ pub(super) fn flow(site: &Site) -> Result<Flow> {
     })
 }
 
-fn once(bench: &Bench, flow: &Flow, burst: &Burst, delay: Duration) -> Result<Outcome> {
-    let site = &bench.site;
+fn once(
+    bench: &Bench,
+    flow: &Flow,
+    burst: &Burst,
+    speed: Option<f64>,
+    delay: Duration,
+) -> Result<Outcome> {
+    let (site, before) = (&bench.site, crowded_out()?);
     let receiver = Receiver::start(&site.neighbour, INSIDE, flow)?;
-    let took = blast(&site.container, flow, burst)?;
+    let took = blast(&site.container, flow, burst, speed)?;
     let waiting = bench.queue()?.waiting;
     thread::sleep(delay);
     let received = receiver.finish(burst.count)?;
@@ -133,11 +146,20 @@ fn once(bench: &Bench, flow: &Flow, burst: &Burst, delay: Duration) -> Result<Ou
         lost: burst.count - received.distinct(),
         per_second: burst.count as f64 / took.as_secs_f64(),
         waiting,
+        crowded_out: crowded_out()? - before,
     })
 }
 
-/// Sends as fast as it goes.
-fn blast(from: &Netns, flow: &Flow, burst: &Burst) -> Result<Duration> {
+/// The second column of every CPU's line, in hexadecimal.
+fn crowded_out() -> Result<u64> {
+    let path = "/proc/net/softnet_stat";
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let drops = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    Ok(text.lines().filter_map(drops).sum())
+}
+
+/// Sends at a speed, or as fast as it goes.
+fn blast(from: &Netns, flow: &Flow, burst: &Burst, speed: Option<f64>) -> Result<Duration> {
     let socket = PacketSocket::sender(from, INSIDE)?;
     let mut frame = flow.frame(0, burst.length - FIXED)?;
     thread::scope(|scope| {
@@ -150,6 +172,10 @@ fn blast(from: &Netns, flow: &Flow, burst: &Burst) -> Result<Duration> {
                 frame[place..].copy_from_slice(&number.to_be_bytes());
                 while !socket.send(&frame)? {
                     thread::yield_now();
+                }
+                if let Some(speed) = speed.filter(|_| number % 16 == 0) {
+                    let due = start + Duration::from_secs_f64(number as f64 / speed);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
                 }
             }
             Ok(start.elapsed())

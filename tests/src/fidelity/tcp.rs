@@ -33,14 +33,22 @@ fn connect(
         .collect()
 }
 
-/// Bits per second that the application receives over so many connections at once, during `window`
-/// after `warm_up`.
+/// What so many connections carried together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    /// Bits per second that the application received.
+    pub(super) bits: f64,
+    /// Share of the processors' time that nobody used: near nothing where they are the limit.
+    pub(super) idle: f64,
+}
+
+/// Measures connections that send as much as they can, during `window` after `warm_up`.
 pub(super) fn throughput(
     (from, to, address): (&Netns, &Netns, IpAddr),
     flows: usize,
     warm_up: Duration,
     window: Duration,
-) -> Result<f64> {
+) -> Result<Carried> {
     let pairs = connect(from, to, address, flows)?;
     let (bytes, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let result = thread::scope(|scope| {
@@ -50,14 +58,29 @@ pub(super) fn throughput(
                 .spawn(|| receive(receiver, |count| _ = bytes.fetch_add(count, Ordering::Relaxed)));
         }
         thread::sleep(warm_up);
-        let (start, before) = (Instant::now(), bytes.load(Ordering::Relaxed));
+        let look = || (Instant::now(), bytes.load(Ordering::Relaxed), cpu_time());
+        let before = look();
         thread::sleep(window);
-        let (took, after) = (start.elapsed(), bytes.load(Ordering::Relaxed));
+        let after = look();
         end(&pairs, &stop);
-        (after - before) as f64 * 8.0 / took.as_secs_f64()
+        let ticks = after.2.1 - before.2.1;
+        Carried {
+            bits: (after.1 - before.1) as f64 * 8.0 / (after.0 - before.0).as_secs_f64(),
+            idle: (after.2.0 - before.2.0) / ticks.max(1.0),
+        }
     });
-    ensure!(result > 0.0, "nothing came through from {} to {address}", from.name());
+    ensure!(result.bits > 0.0, "nothing came through from {} to {address}", from.name());
     Ok(result)
+}
+
+/// Idle time and all time of the processors since the start, in ticks.
+fn cpu_time() -> (f64, f64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    // "cpu  user nice system idle ..."; guest time is part of user time.
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<f64> =
+        line.split_whitespace().skip(1).take(8).filter_map(|word| word.parse().ok()).collect();
+    (ticks.get(3).copied().unwrap_or(0.0), ticks.iter().sum())
 }
 
 /// When how many bytes came over one connection, from its first byte on.

@@ -13,7 +13,7 @@ use super::{
     report::{Report, Row},
     sample::median,
     site::{FAMILIES, Site, Way},
-    tcp,
+    tcp::{self, Carried},
 };
 
 const DELAY_MS: u64 = 20;
@@ -52,19 +52,23 @@ fn case(
     flows: usize,
 ) -> Result<Row> {
     let runs = if bench.quick { 2 } else { RUNS };
-    let mut samples = [const { Vec::new() }; 3];
+    let (mut samples, mut idle) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
     for run in 0..runs {
         // ABBA: what drifts hits both alike.
         let order = [Side::Entropy, Side::Netem];
         let order = if run % 2 == 0 { order } else { [order[1], order[0]] };
         let without = (run == 0).then_some(Side::Without);
         for side in without.into_iter().chain(order) {
-            let bits = bench.with(side, direction, fault, |bench| {
+            let carried = bench.with(side, direction, fault, |bench| {
                 once(&bench.site, (way, direction, family), flows, bench.quick)
             })?;
-            samples[side as usize].push(bits / 1e6);
+            samples[side as usize].push(carried.bits / 1e6);
+            idle[side as usize].push(carried.idle * 100.0);
         }
     }
+    let pairs = samples[1].iter().zip(&samples[2]).map(|(ours, theirs)| ours / theirs);
+    let pairs = pairs.fold([f64::INFINITY, 0.0], |[low, high], x| [low.min(x), high.max(x)]);
+    let idle = idle.map(|mut sample| median(&mut sample));
     let [without, entropy, netem] = samples.map(|mut sample| median(&mut sample));
     let (from, to) = match direction {
         Direction::Egress => ("container", way.name()),
@@ -80,7 +84,16 @@ fn case(
         netem: Some(netem),
         criterion: format!("at least {LEAST} of netem"),
         holds: (!bench.quick).then_some(entropy >= LEAST * netem),
-        note: format!("{:.3} of netem, medians of {runs}", entropy / netem),
+        note: format!(
+            "{:.3} of netem, medians of {runs}, single pairs {:.2} to {:.2}; processors idle: \
+             without {:.0} %, entropy {:.0} %, netem {:.0} %",
+            entropy / netem,
+            pairs[0],
+            pairs[1],
+            idle[0],
+            idle[1],
+            idle[2]
+        ),
     })
 }
 
@@ -93,7 +106,7 @@ fn once(
     (way, direction, family): (Way, Direction, u8),
     flows: usize,
     quick: bool,
-) -> Result<f64> {
+) -> Result<Carried> {
     let far = site.far(way);
     let ends = match direction {
         Direction::Egress => (&site.container, far, Site::far_address(way, family)),
