@@ -18,7 +18,7 @@ const LENGTH: usize = 16;
 /// Bytes of an ICMP header.
 const ICMP_HEADER: usize = 8;
 /// Nothing comes any more after this long without a packet.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What the packets are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
