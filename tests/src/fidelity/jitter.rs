@@ -114,7 +114,7 @@ fn wire(bench: &mut Bench, report: &mut Report, shape: Shape) -> Result<()> {
     let mut usual = 0.0;
     let mut samples = Vec::new();
     for side in Side::ALL {
-        let seen = bench.with(side, Direction::Egress, &fault, |bench| once(bench))?;
+        let seen = bench.with(side, Direction::Egress, &fault, once)?;
         let mut delays: Vec<f64> =
             seen.iter().map(|seen| milliseconds(seen.delay_ns as f64) - usual).collect();
         if side == Side::Without {
@@ -153,7 +153,7 @@ fn order(bench: &mut Bench, report: &mut Report) -> Result<()> {
     let fault = fault(shape, true)?;
     let mut late = Vec::new();
     for side in Side::ALL {
-        let seen = bench.with(side, Direction::Egress, &fault, |bench| once(bench))?;
+        let seen = bench.with(side, Direction::Egress, &fault, once)?;
         late.push(out_of_order(seen.iter().map(|seen| seen.number)) as f64);
     }
     report.add(Row {
