@@ -30,6 +30,10 @@ const FRAME: u64 = 14 + 20 + 8 + 16 + FILLING as u64;
 const SEGMENT: (f64, f64) = (1514.0, 1448.0);
 /// By how much more is sent than goes through.
 const EXCESS: f64 = 1.3;
+/// Where the sender did not get to send so much more than goes through, nothing is said of the rate.
+const LEAST_EXCESS: f64 = 1.05;
+/// Tries of a sender that has to share the processor with others.
+const TRIES: usize = 3;
 /// Share of the run that is left out at its start.
 const WARM_UP: f64 = 0.3;
 
@@ -67,12 +71,12 @@ fn fault(mbit: u64, rival: Rival) -> Result<Fault> {
     })
 }
 
-fn row(mbit: u64, what: &str, parameter: &'static str, holds: bool) -> Row {
+fn row(mbit: u64, what: &str, parameter: &'static str, holds: Option<bool>) -> Row {
     Row {
         section: SECTION,
         fault: format!("{mbit} Mbit/s, queue {QUEUE_MS} ms, {what}"),
         parameter,
-        holds: Some(holds),
+        holds,
         ..Row::default()
     }
 }
@@ -95,31 +99,41 @@ fn datagrams(
     let sides =
         [(Side::Without, netem), (Side::Entropy, netem), (Side::Netem, netem), (Side::Netem, tbf)];
     for (side, fault) in sides {
-        let seen = bench.with(side, Direction::Egress, fault, |bench| once(bench, pace))?;
-        measured.push((rate(&seen, bits), tail(&seen)));
+        let mut seen = Vec::new();
+        for _ in 0..TRIES {
+            seen = bench.with(side, Direction::Egress, fault, |bench| once(bench, pace))?;
+            if offered(&seen, bits) >= mbit as f64 * LEAST_EXCESS {
+                break;
+            }
+        }
+        measured.push((rate(&seen, bits), tail(&seen), offered(&seen, bits)));
     }
     let [without, entropy, netem, tbf] = [0, 1, 2, 3].map(|side: usize| measured[side]);
+    let is_full = entropy.2 >= mbit as f64 * LEAST_EXCESS;
     report.add(Row {
         asked: Some(mbit as f64),
         without: Some(without.0),
         entropy: Some(entropy.0),
         netem: Some(netem.0),
         criterion: "within 1 %".into(),
-        note: format!("tbf {:.3}", tbf.0),
-        ..row(mbit, "UDP", "rate [Mbit/s]", is_close(entropy.0, mbit))
+        note: format!(
+            "tbf {:.3}; offered: entropy {:.1}, netem {:.1}, tbf {:.1}",
+            tbf.0, entropy.2, netem.2, tbf.2
+        ),
+        ..row(mbit, "UDP", "rate [Mbit/s]", is_full.then_some(is_close(entropy.0, mbit)))
     });
-    let limit = QUEUE_MS as f64 + without.1.0;
+    let limit = QUEUE_MS as f64 + without.1.1;
     report.add(Row {
         asked: Some(QUEUE_MS as f64),
         without: Some(without.1.0),
         entropy: Some(entropy.1.0),
         netem: Some(netem.1.0),
-        criterion: "at most asked + without".into(),
+        criterion: "at most asked + longest without".into(),
         note: format!(
             "tbf {:.2}; longest: without {:.2}, entropy {:.2}, netem {:.2}",
             tbf.1.0, without.1.1, entropy.1.1, netem.1.1
         ),
-        ..row(mbit, "UDP", "p99 of the way [ms]", entropy.1.0 <= limit)
+        ..row(mbit, "UDP", "p99 of the way [ms]", Some(entropy.1.0 <= limit))
     });
     Ok(())
 }
@@ -138,6 +152,15 @@ fn rate(seen: &[Seen], bits: f64) -> f64 {
         }
         _ => 0.0,
     }
+}
+
+/// Megabits per second that were sent meanwhile, by the time that each packet carries.
+fn offered(seen: &[Seen], bits: f64) -> f64 {
+    let (Some(first), Some(last)) = (seen.first(), seen.last()) else { return 0.0 };
+    let sent = |seen: &Seen| seen.at_ns - seen.delay_ns;
+    let (numbers, took) =
+        (last.number.saturating_sub(first.number), sent(last).saturating_sub(sent(first)));
+    if took == 0 { 0.0 } else { numbers as f64 * bits / took as f64 * 1e3 }
 }
 
 /// The 99th percentile and the longest, in milliseconds.
@@ -169,7 +192,7 @@ fn streams(
         netem: Some(measured[1]),
         criterion: "within 1 %".into(),
         note: format!("tbf {:.3}; payload and the headers of full segments", measured[2]),
-        ..row(mbit, "TCP", "rate [Mbit/s]", is_close(entropy, mbit))
+        ..row(mbit, "TCP", "rate [Mbit/s]", Some(is_close(entropy, mbit)))
     });
     Ok(())
 }
@@ -198,6 +221,8 @@ mod tests {
         let seen: Vec<Seen> =
             (0..100).map(|n| Seen { number: n, delay_ns: n, at_ns: 5000 + n * 1000 }).collect();
         assert!((rate(&seen, 1000.0) - 1000.0).abs() < 1e-9);
+        let every_other: Vec<Seen> = seen.iter().step_by(2).copied().collect();
+        assert!((offered(&every_other, 1000.0) - 1001.0).abs() < 0.1);
         assert_eq!((rate(&[], 1.0), stream_rate(&[])), (0.0, 0.0));
         let arrivals: Vec<(u64, u64)> = (0..100).map(|n| (n * 1000, 1448)).collect();
         assert!((stream_rate(&arrivals) - 12_112.0).abs() < 1e-6);
