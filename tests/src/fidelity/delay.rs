@@ -30,7 +30,7 @@ const P99_MARGIN: f64 = 1.1;
 /// changes from one second to the next.
 const ROUNDS: usize = 6;
 /// Where a criterion does not hold after them, there are more, up to this. All rounds count.
-const MOST_ROUNDS: usize = 24;
+const MOST_ROUNDS: usize = ROUNDS;
 /// After this there are no more than [`ROUNDS`].
 const BUDGET: Duration = Duration::from_secs(300);
 

@@ -24,7 +24,7 @@ const LEAST: f64 = 0.95;
 const RUNS: usize = 5;
 /// Where the criterion does not hold after them, there are more, up to this: on a busy machine single
 /// runs differ by far more than what is looked for. All runs count.
-const MOST_RUNS: usize = 15;
+const MOST_RUNS: usize = RUNS;
 /// After this there are no more than [`RUNS`].
 const BUDGET: Duration = Duration::from_secs(450);
 
