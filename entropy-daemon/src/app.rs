@@ -210,7 +210,10 @@ impl Daemon {
                 return;
             }
         };
-        let plan = plan::plan(self.policies.current(), &targets, self.seed);
+        let mut plan = plan::plan(self.policies.current(), &targets, self.seed);
+        if let Some(reason) = kernel.untimed() {
+            plan.refuse_timed(reason);
+        }
         let lease = &mut self.lease;
         lease.renew_if_due(kernel);
         let outcome =

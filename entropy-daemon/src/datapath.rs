@@ -5,8 +5,12 @@
 
 use std::{collections::BTreeSet, future::Future, time::Duration};
 
-use entropy_common::rule::{HookKey, Rule};
-use ipnet::IpNet;
+use entropy_common::{
+    fault::delay::table::Table,
+    rule::{HookKey, Rule},
+};
+
+use crate::network::Network;
 
 mod attach;
 pub mod cleanup;
@@ -84,6 +88,12 @@ pub trait Datapath {
     /// When the map cannot be written.
     fn clear_rules(&mut self, hook: HookKey) -> Result<(), Error>;
 
+    /// Writes the table of a delay. No rule in force may use the number.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    fn put_table(&mut self, number: u32, table: &Table) -> Result<(), Error>;
+
     /// Adds networks to a peer group. `description` is what the policy calls the group.
     ///
     /// # Errors
@@ -92,7 +102,7 @@ pub trait Datapath {
         &mut self,
         group: u32,
         description: &str,
-        networks: &BTreeSet<IpNet>,
+        networks: &BTreeSet<Network>,
     ) -> Result<(), Error>;
 
     /// Removes networks from a peer group, and the group's name if that `ends`.
@@ -102,7 +112,7 @@ pub trait Datapath {
     fn remove_peers(
         &mut self,
         group: u32,
-        networks: &BTreeSet<IpNet>,
+        networks: &BTreeSet<Network>,
         ends: bool,
     ) -> Result<(), Error>;
 

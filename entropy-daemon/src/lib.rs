@@ -8,6 +8,7 @@ pub mod docker;
 pub mod doctor;
 pub mod endpoints;
 pub mod netlink;
+pub mod network;
 pub mod plan;
 mod policies;
 pub mod policy;

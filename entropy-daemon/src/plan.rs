@@ -1,20 +1,32 @@
 //! Policies, containers and endpoints -> rules for each hook. Pure.
 
+mod injection;
+mod peers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use entropy_common::{
-    chance::{self, Probability},
-    fault::{loss::Loss, partition::Partition},
-    rule::{ANY_ICMP, ANY_PROTOCOL, Direction, HookKey, MAX_RULES, Match},
+    fault::delay::MAX_TABLES,
+    rule::{Direction, HookKey, MAX_RULES},
 };
-use ipnet::IpNet;
 
+pub use self::injection::{Injection, conditions};
+use self::{
+    injection::injection,
+    peers::{addresses, owner, peer_name},
+};
 use crate::{
     datapath::Interface,
-    docker::{Attachment, Container, NetworkMode},
-    endpoints::{Endpoint, Reach},
-    policy::{Peer, Policy, Protocol},
+    docker::Container,
+    endpoints::Reach,
+    network::Network,
+    policy::{Percentiles, Policy, Records},
 };
+
+/// Tables of delays that every host has: those of the named distributions.
+pub const NAMED_TABLES: u32 = 3;
+/// Most different lists of percentiles of a host.
+const MAX_PERCENTILES: usize = (MAX_TABLES - NAMED_TABLES) as usize;
 
 /// A container and how to reach it.
 #[derive(Clone, Debug)]
@@ -33,32 +45,11 @@ pub struct Plan {
     /// The interfaces of these hooks.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The addresses and networks of each peer that an injection names.
-    pub peers: BTreeMap<String, BTreeSet<IpNet>>,
+    pub peers: BTreeMap<String, BTreeSet<Network>>,
     /// What cannot be done, and why.
     pub unsupported: Vec<Unsupported>,
     /// How many containers each policy hits, by name.
     pub hits: BTreeMap<String, usize>,
-}
-
-/// One policy in force on one endpoint, for one direction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Injection {
-    /// Name of the policy.
-    pub policy: String,
-    /// Name of the container.
-    pub container: String,
-    /// Id of the container.
-    pub container_id: String,
-    /// Seed of the rule.
-    pub seed: u64,
-    /// Which packets; the number of the peer group is not known yet.
-    pub matcher: Match,
-    /// The peer, a key of [`Plan::peers`].
-    pub peer: Option<String>,
-    /// Loss.
-    pub loss: Loss,
-    /// Partition.
-    pub partition: Partition,
 }
 
 /// A policy that cannot be in force on a container.
@@ -93,13 +84,7 @@ pub fn plan(policies: &[Policy], targets: &[Target], seed: u64) -> Plan {
         }
     }
     plan.limit();
-    let used: BTreeSet<&String> =
-        plan.hooks.values().flatten().filter_map(|injection| injection.peer.as_ref()).collect();
-    let unused: Vec<String> =
-        plan.peers.keys().filter(|peer| !used.contains(peer)).cloned().collect();
-    for peer in unused {
-        plan.peers.remove(&peer);
-    }
+    plan.tidy();
     plan
 }
 
@@ -131,7 +116,14 @@ impl Plan {
                         continue;
                     }
                     let container = &target.container;
-                    injections.push(injection(policy, container, endpoint, direction, seed));
+                    match injection(policy, container, endpoint, direction, seed) {
+                        Ok(injection) => injections.push(injection),
+                        Err(mistake) => self.unsupported.push(Unsupported {
+                            policy: policy.name.clone(),
+                            container: container.name.clone(),
+                            reason: mistake.to_string(),
+                        }),
+                    }
                     self.interfaces.insert(endpoint.interface.index, endpoint.interface.clone());
                 }
             }
@@ -152,112 +144,61 @@ impl Plan {
                 });
             }
         }
+        self.limit_tables();
+    }
+
+    /// The kernel has so many tables. Injections whose percentiles come too late are left out.
+    fn limit_tables(&mut self) {
+        let mut known: BTreeSet<Percentiles> = BTreeSet::new();
+        self.retain(|injection| {
+            let Some(percentiles) = &injection.faults.percentiles else { return Ok(()) };
+            if known.len() < MAX_PERCENTILES || known.contains(percentiles) {
+                known.insert(percentiles.clone());
+                return Ok(());
+            }
+            Err(format!("there are more than {MAX_PERCENTILES} different lists of percentiles"))
+        });
+    }
+
+    /// Leaves out delay, reordering and rate, for which the host has no queue, and names the
+    /// injections that had them.
+    pub fn refuse_timed(&mut self, reason: &str) {
+        self.retain(|injection| {
+            if !injection.faults.is_timed() {
+                return Ok(());
+            }
+            injection.faults = injection.faults.without_timed();
+            Err(reason.to_owned())
+        });
+        self.tidy();
+    }
+
+    /// Asks about each injection. One that is refused is named with the reason, and left out unless
+    /// something is left of it.
+    fn retain(&mut self, mut accept: impl FnMut(&mut Injection) -> Result<(), String>) {
+        let unsupported = &mut self.unsupported;
+        for injections in self.hooks.values_mut() {
+            injections.retain_mut(|injection| {
+                let before = injection.faults.clone();
+                let Err(reason) = accept(injection) else { return true };
+                let (policy, container) = (injection.policy.clone(), injection.container.clone());
+                unsupported.push(Unsupported { policy, container, reason });
+                injection.faults != before && injection.faults != Records::NONE
+            });
+        }
+    }
+
+    /// Removes what nothing needs, and names nothing twice.
+    fn tidy(&mut self) {
+        self.hooks.retain(|_, injections| !injections.is_empty());
+        let hooks = &self.hooks;
+        self.interfaces.retain(|index, _| hooks.keys().any(|hook| hook.ifindex == *index));
+        let used: BTreeSet<&String> =
+            hooks.values().flatten().filter_map(|injection| injection.peer.as_ref()).collect();
+        self.peers.retain(|peer, _| used.contains(peer));
         self.unsupported.sort();
         self.unsupported.dedup();
     }
-}
-
-fn injection(
-    policy: &Policy,
-    container: &Container,
-    endpoint: &Endpoint,
-    direction: Direction,
-    seed: u64,
-) -> Injection {
-    let loss = policy.faults.loss.as_ref().map_or(Loss::NONE, |rate| {
-        Loss::rate(Probability::from_parts(rate.parts()).unwrap_or(Probability::ALWAYS))
-    });
-    let partition = if policy.faults.partition { Partition::CUT } else { Partition::NONE };
-    Injection {
-        policy: policy.name.clone(),
-        container: container.name.clone(),
-        container_id: container.id.clone(),
-        seed: rule_seed(policy, container, endpoint, direction, seed),
-        matcher: matcher(policy),
-        peer: policy.matcher.peer.as_ref().map(peer_name),
-        loss,
-        partition,
-    }
-}
-
-/// Containers under one policy must not lose the same packets, and a container that is made anew
-/// should lose the same ones again under a policy with a seed: so what tells endpoints apart is the
-/// container's name and network, not their ids.
-fn rule_seed(
-    policy: &Policy,
-    container: &Container,
-    endpoint: &Endpoint,
-    direction: Direction,
-    seed: u64,
-) -> u64 {
-    let start = policy.seed.unwrap_or_else(|| chance::derive(seed, fingerprint(&policy.name)));
-    [fingerprint(&container.name), fingerprint(&endpoint.network), u64::from(direction as u32)]
-        .into_iter()
-        .fold(start, chance::derive)
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's
-/// hashes do not promise. Source: Fowler, Noll, Vo; draft-eastlake-fnv.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-fn matcher(policy: &Policy) -> Match {
-    let protocol = match policy.matcher.protocol {
-        None => ANY_PROTOCOL,
-        Some(Protocol::Tcp) => 6,
-        Some(Protocol::Udp) => 17,
-        Some(Protocol::Icmp) => ANY_ICMP,
-        Some(Protocol::Other(number)) => u16::from(number),
-    };
-    let ports = policy.matcher.port;
-    Match {
-        protocol,
-        port_first: ports.map_or(0, |ports| ports.first),
-        port_last: ports.map_or(0, |ports| ports.last),
-        ..Match::ALL
-    }
-}
-
-/// What the policy wrote, which is what makes two peers the same.
-fn peer_name(peer: &Peer) -> String {
-    match peer {
-        Peer::Containers(selector) => selector.to_string(),
-        Peer::Networks(networks) => {
-            networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        }
-    }
-}
-
-fn addresses(peer: &Peer, targets: &[Target]) -> BTreeSet<IpNet> {
-    match peer {
-        Peer::Networks(networks) => networks.iter().map(IpNet::trunc).collect(),
-        Peer::Containers(selector) => targets
-            .iter()
-            .filter(|target| selector.matches(&target.container.labels))
-            .flat_map(|target| attachments(&target.container, targets))
-            .flat_map(|network| &network.addresses)
-            .map(|address| IpNet::from(*address))
-            .collect(),
-    }
-}
-
-/// The container, by id or name, whose namespace a container is in.
-fn owner(container: &Container) -> Option<&String> {
-    match &container.network_mode {
-        NetworkMode::Container(owner) => Some(owner),
-        _ => None,
-    }
-}
-
-/// The networks that a container is on. Engines tell those of a shared namespace of its owner only.
-fn attachments<'a>(container: &'a Container, targets: &'a [Target]) -> &'a [Attachment] {
-    let Some(owner) = owner(container) else { return &container.attachments };
-    let is_owner = |other: &&Container| other.id == *owner || other.name == *owner;
-    let owner = targets.iter().map(|target| &target.container).find(is_owner);
-    &owner.unwrap_or(container).attachments
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod directory;
 mod file;
 mod model;
 mod problem;
+mod records;
 mod report;
 mod selector;
 #[cfg(test)]
@@ -20,7 +21,13 @@ pub mod watch;
 
 pub use directory::{LoadError, load_directory, load_files};
 pub use file::parse;
-pub use model::{Direction, Faults, Match, Origin, Peer, Policy, PortRange, Protocol};
+pub use model::{
+    Chance, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss, LossModel,
+    Match, Origin, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue, Reorder,
+    TcpFlags,
+};
 pub use problem::{Mistake, Position, Problem, Problems};
+pub use records::Records;
+pub(crate) use records::probability;
 pub use selector::{Selector, Term};
-pub use units::Rate;
+pub use units::{Bandwidth, Rate, Size, Span};

@@ -4,15 +4,22 @@
 //! Pure but for [`Reconciler::apply`], which hands the actions to a [`Datapath`] and remembers which
 //! of them succeeded. What failed still differs, so it is an action of the next time as well.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod numbers;
 
-use entropy_common::rule::{HookKey, Rule};
-use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use entropy_common::{
+    fault::delay::TABLE,
+    rule::{HookKey, Rule},
+};
 use tracing::{debug, info, warn};
 
+use self::numbers::Numbers;
 use crate::{
     datapath::{Datapath, Error, Interface, NamedRule},
-    plan::{Injection, Plan, Unsupported},
+    network::Network,
+    plan::{Injection, NAMED_TABLES, Plan, Unsupported},
+    policy::Percentiles,
 };
 
 /// One change.
@@ -25,7 +32,14 @@ pub enum Action {
         /// What the policy calls it.
         description: String,
         /// What to add.
-        networks: BTreeSet<IpNet>,
+        networks: BTreeSet<Network>,
+    },
+    /// Write the table of a delay.
+    PutTable {
+        /// Number of the table.
+        number: u32,
+        /// What it is made from.
+        percentiles: Percentiles,
     },
     /// Replace the rules of a hook.
     PutRules {
@@ -45,7 +59,7 @@ pub enum Action {
         /// Number of the group.
         group: u32,
         /// What to remove.
-        networks: BTreeSet<IpNet>,
+        networks: BTreeSet<Network>,
         /// Whether the group itself ends.
         ends: bool,
     },
@@ -54,42 +68,28 @@ pub enum Action {
 /// What is in the kernel, as far as the daemon put it there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct State {
-    peers: BTreeMap<u32, BTreeSet<IpNet>>,
+    peers: BTreeMap<u32, BTreeSet<Network>>,
+    tables: BTreeMap<u32, Percentiles>,
     hooks: BTreeMap<HookKey, Vec<NamedRule>>,
     interfaces: BTreeMap<u32, Interface>,
 }
 
-/// Numbers of rules and peer groups. A number is never given to another rule, so a reader of the
-/// counters cannot take one for the other.
-#[derive(Debug, Default)]
-struct Numbers {
-    rules: HashMap<(HookKey, Injection), u32>,
-    groups: HashMap<String, u32>,
-    last_rule: u32,
-    last_group: u32,
-}
-
-impl Numbers {
-    fn rule(&mut self, hook: HookKey, injection: &Injection) -> u32 {
-        *self.rules.entry((hook, injection.clone())).or_insert_with(|| {
-            self.last_rule += 1;
-            self.last_rule
+impl State {
+    /// Whether the tables that rules follow are in the kernel.
+    fn has_tables(&self, rules: &[NamedRule]) -> bool {
+        rules.iter().map(|named| &named.rule.delay).all(|delay| {
+            delay.shape != TABLE
+                || delay.table < NAMED_TABLES
+                || self.tables.contains_key(&delay.table)
         })
     }
 
-    fn group(&mut self, peer: &str) -> u32 {
-        *self.groups.entry(peer.to_owned()).or_insert_with(|| {
-            self.last_group += 1;
-            self.last_group
-        })
-    }
-
-    /// Forgets what is in no plan any more, so that the memory does not grow with the churn.
-    fn forget(&mut self, plan: &Plan) {
-        self.rules.retain(|(hook, injection), _| {
-            plan.hooks.get(hook).is_some_and(|injections| injections.contains(injection))
+    /// Forgets the tables that no rule follows any more: their numbers can be given again.
+    fn forget_tables(&mut self) {
+        let hooks = &self.hooks;
+        self.tables.retain(|number, _| {
+            hooks.values().flatten().any(|named| named.rule.delay.table == *number)
         });
-        self.groups.retain(|peer, _| plan.peers.contains_key(peer));
     }
 }
 
@@ -126,6 +126,12 @@ impl Reconciler {
                 actions.push(Action::AddPeers { group, description, networks: missing });
             }
         }
+        for (number, percentiles) in &should.tables {
+            if self.is.tables.get(number) != Some(percentiles) {
+                let (number, percentiles) = (*number, percentiles.clone());
+                actions.push(Action::PutTable { number, percentiles });
+            }
+        }
         for (hook, rules) in &should.hooks {
             if self.is.hooks.get(hook) != Some(rules) {
                 actions.push(Action::PutRules { hook: *hook, rules: rules.clone() });
@@ -158,16 +164,27 @@ impl Reconciler {
             .iter()
             .map(|(peer, networks)| (numbers.group(peer), networks.clone()))
             .collect();
-        let hooks = plan
-            .hooks
-            .iter()
-            .map(|(hook, injections)| {
-                let rules =
-                    injections.iter().map(|injection| rule(numbers, *hook, injection)).collect();
-                (*hook, rules)
-            })
-            .collect();
-        State { peers, hooks, interfaces: plan.interfaces.clone() }
+        let mut tables = BTreeMap::new();
+        let mut hooks = BTreeMap::new();
+        for (hook, injections) in &plan.hooks {
+            let mut rules = Vec::new();
+            for injection in injections {
+                let mut named = rule(numbers, *hook, injection);
+                if let Some(percentiles) = &injection.faults.percentiles {
+                    // Where all numbers are taken by tables that end in this round, the rule has to
+                    // wait for the next one.
+                    let Some(number) = numbers.table(percentiles, &self.is.tables) else {
+                        continue;
+                    };
+                    named.rule.delay.table = number;
+                    tables.insert(number, percentiles.clone());
+                }
+                rules.push(named);
+            }
+            hooks.insert(*hook, rules);
+        }
+        hooks.retain(|_, rules| !rules.is_empty());
+        State { peers, tables, hooks, interfaces: plan.interfaces.clone() }
     }
 
     /// Makes the kernel what the plan says, as far as it goes. `between` is called between two
@@ -184,6 +201,12 @@ impl Reconciler {
             ..Outcome::default()
         };
         for action in actions {
+            if let Action::PutRules { rules, .. } = &action
+                && !self.is.has_tables(rules)
+            {
+                // Writing the table failed just now, and is tried again.
+                continue;
+            }
             debug!(?action, "reconcile");
             match execute(&action, datapath).await {
                 Ok(()) => {
@@ -207,6 +230,7 @@ impl Reconciler {
             }
             between(datapath);
         }
+        self.is.forget_tables();
         outcome
     }
 
@@ -220,6 +244,9 @@ impl Reconciler {
         match action {
             Action::AddPeers { group, networks, .. } => {
                 self.is.peers.entry(group).or_default().extend(networks);
+            }
+            Action::PutTable { number, percentiles } => {
+                self.is.tables.insert(number, percentiles);
             }
             Action::PutRules { hook, rules } => {
                 self.is.hooks.insert(hook, rules);
@@ -245,7 +272,7 @@ impl Reconciler {
     }
 }
 
-fn without(networks: &BTreeSet<IpNet>, those: Option<&BTreeSet<IpNet>>) -> BTreeSet<IpNet> {
+fn without(networks: &BTreeSet<Network>, those: Option<&BTreeSet<Network>>) -> BTreeSet<Network> {
     those.map_or_else(|| networks.clone(), |those| networks - those)
 }
 
@@ -257,9 +284,7 @@ fn rule(numbers: &mut Numbers, hook: HookKey, injection: &Injection) -> NamedRul
             id: numbers.rule(hook, injection),
             seed: injection.seed,
             matcher,
-            loss: injection.loss,
-            partition: injection.partition,
-            ..Rule::NONE
+            ..injection.faults.rule()
         },
         policy: injection.policy.clone(),
         container: injection.container.clone(),
@@ -270,6 +295,10 @@ async fn execute<D: Datapath>(action: &Action, datapath: &mut D) -> Result<(), E
     match action {
         Action::AddPeers { group, description, networks } => {
             datapath.add_peers(*group, description, networks)
+        }
+        Action::PutTable { number, percentiles } => {
+            let (table, _) = percentiles.table().map_err(|mistake| anyhow::anyhow!("{mistake}"))?;
+            datapath.put_table(*number, &table)
         }
         Action::PutRules { hook, rules } => datapath.put_rules(*hook, rules),
         Action::Attach(interface) => datapath.attach(interface).await,

@@ -8,6 +8,7 @@ pub mod datagrams;
 pub mod demo;
 pub mod docker;
 pub mod engine;
+pub mod fidelity;
 pub mod frames;
 pub mod netns;
 pub mod numbered;

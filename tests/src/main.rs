@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use entropy_tests::{
     demo,
     engine::{Api, Engine},
+    fidelity,
 };
 
 /// Where an engine that is installed answers.
@@ -43,12 +44,15 @@ enum Verb {
     },
     /// Show loss and partition between real containers: before, during and after
     Demo,
+    /// Measure what Entropy realises of what is asked, with netem beside it
+    Fidelity(fidelity::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Engine { private, command } => with_engine(private, &command),
         Verb::Demo => demo::run(),
+        Verb::Fidelity(options) => fidelity::run(&options),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -103,6 +103,19 @@ impl Netns {
         joined(done).with_context(|| format!("enter network namespace {}", self.name))
     }
 
+    /// The calling thread, and all that it starts from now on, is inside for good.
+    ///
+    /// # Errors
+    /// Without the rights of root.
+    pub fn enter(&self) -> Result<()> {
+        // SAFETY: the descriptor is open during the call, which changes this thread only.
+        if unsafe { libc::setns(self.file.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
+            return Err(io::Error::last_os_error())
+                .with_context(|| format!("enter network namespace {}", self.name));
+        }
+        Ok(())
+    }
+
     fn netlink<T: Send>(&self, work: impl FnOnce(&Netlink) -> Result<T> + Send) -> Result<T> {
         self.run(|| work(&Netlink::open()?))?.with_context(|| format!("in {}", self.name))
     }

@@ -6,6 +6,7 @@ mod concurrency;
 mod containers;
 mod corrupt;
 mod crossing;
+mod delay;
 mod determinism;
 mod foreign;
 mod hidden;

@@ -3,6 +3,7 @@
 mod build;
 mod demo;
 mod exec;
+mod fidelity;
 mod lint;
 mod place;
 mod run;
@@ -49,6 +50,8 @@ enum Verb {
     Test(test::Arguments),
     /// Show faults between real containers, here or in a virtual machine
     Demo,
+    /// Measure what Entropy realises of what is asked, beside netem, in virtual machines
+    Fidelity(fidelity::Arguments),
     /// Check formatting, clippy, documentation and the rules of the house
     Lint,
     /// Run the daemon from the tree, with the policies in `policies` unless told otherwise
@@ -79,6 +82,7 @@ fn dispatch(verb: Verb) -> Result<u8> {
         }
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Demo => return demo::run(),
+        Verb::Fidelity(arguments) => return fidelity::run(&arguments),
         Verb::Lint => lint::run()?,
         Verb::Run { arguments } => return run::run(&arguments),
     }

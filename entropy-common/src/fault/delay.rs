@@ -77,6 +77,12 @@ impl Scale {
         Some(Self { mantissa: (mantissa >> carried) as u32, shift: bits + 31 - width - carried })
     }
 
+    /// What it was made from: the nanoseconds that `2^bits` units are, rounded to 31 digits.
+    #[must_use]
+    pub const fn nanoseconds(self, bits: u32) -> u64 {
+        ((self.mantissa as u64) << (bits & 31)) >> (self.shift & 63)
+    }
+
     /// A number of units in nanoseconds, rounded to the nearest.
     #[inline(always)]
     #[must_use]

@@ -7,10 +7,13 @@ use std::{
 };
 
 use anyhow::anyhow;
-use entropy_common::rule::{Direction, HookKey, MAX_RULES};
-use ipnet::IpNet;
+use entropy_common::{
+    fault::delay::{CONSTANT, TABLE, UNIFORM, table::Table},
+    rule::{Direction, HookKey, MAX_RULES},
+};
 
 use super::{Datapath, Error, Interface, NamedRule};
+use crate::{network::Network, plan::NAMED_TABLES};
 
 /// How an operation can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +29,14 @@ pub(crate) enum Object {
     Group(u32),
     Hook(HookKey),
     Interface(u32),
+    Table(u32),
 }
 
 /// A peer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) description: String,
-    pub(crate) networks: BTreeSet<IpNet>,
+    pub(crate) networks: BTreeSet<Network>,
 }
 
 /// What a kernel would hold.
@@ -41,6 +45,7 @@ pub(crate) struct Fake {
     pub(crate) groups: BTreeMap<u32, Group>,
     pub(crate) hooks: BTreeMap<HookKey, Vec<NamedRule>>,
     pub(crate) attached: BTreeMap<u32, Interface>,
+    pub(crate) tables: BTreeMap<u32, Table>,
     calls: Vec<String>,
     failures: Vec<(Object, Failure)>,
     answers: VecDeque<Option<Failure>>,
@@ -105,6 +110,11 @@ impl Fake {
         self.lagging.contains(&object)
     }
 
+    /// Whether a table could not be written, so that rules that follow it are not written either.
+    fn waits_for_table(&self) -> bool {
+        self.lagging.iter().any(|object| matches!(object, Object::Table(_)))
+    }
+
     fn check_put(&mut self, hook: HookKey, rules: &[NamedRule]) {
         assert!((1..=MAX_RULES).contains(&rules.len()), "{} rules on {hook:?}", rules.len());
         let policies: BTreeSet<_> = rules.iter().map(|named| &named.policy).collect();
@@ -117,6 +127,12 @@ impl Fake {
             // The hook belongs to it: so an id is unique over all hooks too.
             let first = self.rules.entry(id).or_insert_with(|| (hook, named.clone()));
             assert_eq!(*first, (hook, named.clone()), "rule id {id} was another rule");
+            let delay = &named.rule.delay;
+            assert!(matches!(delay.shape, CONSTANT | UNIFORM | TABLE));
+            let has_table = delay.shape != TABLE
+                || delay.table < NAMED_TABLES
+                || self.tables.contains_key(&delay.table);
+            assert!(has_table, "rule before its table: {named:?}");
             let has_peers = group == 0 || self.groups.contains_key(&group);
             assert!(
                 has_peers || self.lags(Object::Group(group)),
@@ -128,7 +144,8 @@ impl Fake {
     fn check_end_of_group(&self, group: u32) {
         for (hook, rules) in &self.hooks {
             let uses = rules.iter().any(|named| named.rule.matcher.peer_group == group);
-            assert!(!uses || self.lags(Object::Hook(*hook)), "group {group} ends before its rules");
+            let may_stay = self.waits_for_table() || self.lags(Object::Hook(*hook));
+            assert!(!uses || may_stay, "group {group} ends before its rules");
         }
     }
 }
@@ -140,7 +157,10 @@ impl Datapath for Fake {
         let hooks = Direction::ALL.map(|direction| HookKey::new(index, direction));
         let ready =
             |hook: &HookKey| self.hooks.contains_key(hook) || self.lags(Object::Hook(*hook));
-        assert!(hooks.iter().any(ready), "program before its rules on interface {index}");
+        assert!(
+            self.waits_for_table() || hooks.iter().any(ready),
+            "program before its rules on interface {index}"
+        );
         self.reply(format!("attach {index}"), Object::Interface(index))?;
         self.attached.insert(index, interface.clone());
         Ok(())
@@ -176,11 +196,23 @@ impl Datapath for Fake {
         Ok(())
     }
 
+    fn put_table(&mut self, number: u32, table: &Table) -> Result<(), Error> {
+        assert!(number >= NAMED_TABLES, "table {number} has a name");
+        for (hook, rules) in &self.hooks {
+            let uses = rules.iter().any(|named| named.rule.delay.table == number);
+            let same = self.tables.get(&number) == Some(table);
+            assert!(!uses || same, "table {number} is changed under {hook:?}");
+        }
+        self.reply(format!("table {number}"), Object::Table(number))?;
+        self.tables.insert(number, table.clone());
+        Ok(())
+    }
+
     fn add_peers(
         &mut self,
         group: u32,
         description: &str,
-        networks: &BTreeSet<IpNet>,
+        networks: &BTreeSet<Network>,
     ) -> Result<(), Error> {
         assert!(!self.ended.contains(&group), "group {group} is used again");
         let first = self.descriptions.entry(group).or_insert_with(|| description.to_owned());
@@ -198,7 +230,7 @@ impl Datapath for Fake {
     fn remove_peers(
         &mut self,
         group: u32,
-        networks: &BTreeSet<IpNet>,
+        networks: &BTreeSet<Network>,
         ends: bool,
     ) -> Result<(), Error> {
         let there = self.groups.get(&group).expect("a group that exists");
@@ -236,7 +268,7 @@ fn hook_name(hook: HookKey) -> String {
     format!("{} {direction}", hook.ifindex)
 }
 
-fn listed(networks: &BTreeSet<IpNet>) -> String {
+fn listed(networks: &BTreeSet<Network>) -> String {
     if networks.is_empty() {
         return "nothing".into();
     }

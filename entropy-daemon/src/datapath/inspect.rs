@@ -14,7 +14,7 @@ use entropy_common::{
 use ipnet::IpNet;
 
 use super::pins;
-use crate::clock;
+use crate::{clock, network::Network};
 
 mod holder;
 mod pinned;
@@ -74,7 +74,7 @@ pub struct Group {
     /// As the policy wrote it.
     pub description: String,
     /// Its addresses and networks now.
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<Network>,
 }
 
 /// Reads all pinned maps; `None` when nothing is pinned.
@@ -166,17 +166,18 @@ fn read_hooks(hooks: MapData, labels: &Labels) -> Result<Vec<HookEntry>> {
 fn groups(labels: &Labels) -> Result<Vec<Group>> {
     let map: LpmTrie<MapData, PeerKey, PeerEntry> =
         Map::LpmTrie(required(names::MAP_PEERS)?).try_into()?;
-    let mut groups: BTreeMap<u32, Vec<IpNet>> = BTreeMap::new();
+    let mut groups: BTreeMap<u32, Vec<Network>> = BTreeMap::new();
     for (kind, number) in labels.keys() {
         if *kind == Labelled::PeerGroup as u32 {
             groups.insert(*number, Vec::new());
         }
     }
-    for (key, _) in entries(map.iter(), names::MAP_PEERS)? {
+    for (key, entry) in entries(map.iter(), names::MAP_PEERS)? {
         let bits = key.prefix_len().saturating_sub(PeerKey::SCOPE_BITS);
         let data = key.data();
-        let network = IpNet::new(data.ip(), u8::try_from(bits).unwrap_or(u8::MAX))
+        let net = IpNet::new(data.ip(), u8::try_from(bits).unwrap_or(u8::MAX))
             .context("a prefix of the peer map is too long")?;
+        let network = Network { net, excluded: entry != PeerEntry::MEMBER };
         groups.entry(data.group()).or_default().push(network);
     }
     Ok(groups

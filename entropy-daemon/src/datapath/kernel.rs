@@ -18,7 +18,6 @@ use entropy_common::{
     rule::{self, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, RuleSet},
     stats::RuleState,
 };
-use ipnet::IpNet;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -34,7 +33,7 @@ use super::{
     slots::Slots,
     wire::Wire,
 };
-use crate::{clock, netlink::Netlink};
+use crate::{clock, netlink::Netlink, network::Network};
 
 /// How the datapath is set up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -314,14 +313,19 @@ impl Datapath for Kernel {
         Ok(())
     }
 
+    fn put_table(&mut self, number: u32, table: &Table) -> Result<(), Error> {
+        Ok(write_table(&mut self.maps, number, table)?)
+    }
+
     fn add_peers(
         &mut self,
         group: u32,
         description: &str,
-        networks: &BTreeSet<IpNet>,
+        networks: &BTreeSet<Network>,
     ) -> Result<(), Error> {
         for network in networks {
-            let added = self.maps.peers.insert(&peer_key(group, network), PeerEntry::MEMBER, 0);
+            let entry = PeerEntry { member: u32::from(!network.excluded) };
+            let added = self.maps.peers.insert(&peer_key(group, &network.net), entry, 0);
             if let Err(error) = added {
                 // All or nothing, so that nothing is in the map that nobody knows of.
                 self.remove_peers(group, networks, false)?;
@@ -340,11 +344,11 @@ impl Datapath for Kernel {
     fn remove_peers(
         &mut self,
         group: u32,
-        networks: &BTreeSet<IpNet>,
+        networks: &BTreeSet<Network>,
         ends: bool,
     ) -> Result<(), Error> {
         for network in networks {
-            if_there(self.maps.peers.remove(&peer_key(group, network)))
+            if_there(self.maps.peers.remove(&peer_key(group, &network.net)))
                 .with_context(|| format!("remove {network} from a peer group"))?;
         }
         if ends {

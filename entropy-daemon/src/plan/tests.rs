@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
-use entropy_common::rule::ANY_PROTOCOL;
+use entropy_common::{
+    fault::partition::Partition,
+    rule::{ANY_ICMP, ANY_PROTOCOL, Match},
+};
 
-use super::*;
+use super::{injection::fingerprint, *};
 use crate::{
     docker::{Attachment, NetworkMode},
+    endpoints::Endpoint,
     endpoints::testing::{attachment, container, on},
     policy::parse,
 };
@@ -60,7 +64,7 @@ fn rule_with(lines: &str) -> Injection {
     injections.remove(0)
 }
 
-fn networks(texts: &[&str]) -> BTreeSet<IpNet> {
+fn networks(texts: &[&str]) -> BTreeSet<Network> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -254,7 +258,7 @@ fn faults_go_into_the_rule_and_only_those_asked_for() {
     let rule = |faults: &str| {
         let plan = planned(&cut("p", "").replace("partition = true", faults), &[web(7)]);
         let first = &plan.hooks.values().next().unwrap()[0];
-        (first.loss.p[0].parts(), first.partition)
+        (first.faults.loss.p[0].parts(), first.faults.partition)
     };
     assert_eq!(rule("partition = true"), (0, Partition::CUT));
     assert_eq!(rule("loss = \"50%\""), (1 << 31, Partition::NONE));
@@ -262,11 +266,64 @@ fn faults_go_into_the_rule_and_only_those_asked_for() {
     assert_eq!(rule("loss = \"0.01%\""), (429_497, Partition::NONE));
     assert_eq!(rule("loss = \"100%\""), (1 << 32, Partition::NONE));
     assert_eq!(rule("loss = \"99.999999999%\"").0, (1 << 32) - 2, "the last step is always");
-    let mut both = policies(&cut("p", ""));
-    both[0].faults.loss = Some("25%".parse().unwrap());
-    let plan = plan(&both, &[web(7)], DAEMON_SEED);
-    let first = &plan.hooks.values().next().unwrap()[0];
-    assert_eq!((first.loss.p[0].parts(), first.partition), (1 << 30, Partition::CUT));
+}
+
+#[test]
+fn percentiles_and_shares_of_flows_are_planned() {
+    let rule = |lines: &str| rule_with(lines).matcher;
+    assert_eq!(rule("").flow_seed, 0);
+    let text = cut("p", "match.flows = \"20%\"").replace("partition = true", "delay.p50 = \"5ms\"");
+    let plan = planned(&text, &[web(7)]);
+    let both: Vec<_> = plan.hooks.values().flatten().collect();
+    assert_eq!(both.len(), 2);
+    assert_eq!(both[0].matcher, both[1].matcher, "the same connections both ways");
+    assert_ne!(both[0].seed, both[1].seed);
+    assert_ne!(both[0].matcher.flow_seed, 0);
+    assert!(both[0].faults.percentiles.is_some());
+    assert_eq!(both[0].faults.delay.table, Records::UNKNOWN_TABLE);
+}
+
+#[test]
+fn more_lists_of_percentiles_than_tables_are_named() {
+    let text: String = (0..70)
+        .map(|n| {
+            let delay = format!("delay.p50 = \"{}ms\"", n + 1);
+            cut(&format!("p{n:02}"), "").replace("partition = true", &delay)
+        })
+        .collect();
+    let targets: Vec<Target> = (0..70)
+        .map(|n| target(container(&format!("c{n:02}"), &format!("app=web,n={n}")), &[n + 1]))
+        .collect();
+    // Each policy for a container of its own, so that no hook is full.
+    let text = (0..70).fold(text, |text, n| text.replacen("\"app=web\"", &format!("\"n={n}\""), 1));
+    let plan = planned(&text, &targets);
+    assert_eq!((plan.hooks.len(), plan.interfaces.len()), (2 * MAX_PERCENTILES, MAX_PERCENTILES));
+    assert_eq!(plan.unsupported.len(), 70 - MAX_PERCENTILES);
+    assert!(plan.unsupported[0].reason.contains("percentiles"), "{:?}", plan.unsupported);
+}
+
+#[test]
+fn without_a_queue_timed_faults_are_named_and_the_others_stay() {
+    let with = |name: &str, faults: &str| cut(name, "").replace("partition = true", faults);
+    let text = [
+        with("slow", "delay = \"80ms\"\nmatch.peer = \"app=db\""),
+        with("both", "delay = \"80ms\"\nloss = \"2%\""),
+        with("lossy", "loss = \"2%\""),
+    ]
+    .concat();
+    let mut plan = planned(&text, &[web(7)]);
+    plan.refuse_timed("no queue");
+    assert_eq!(
+        on_hooks(&plan),
+        [(7, "egress", vec!["both", "lossy"]), (7, "ingress", vec!["both", "lossy"])]
+    );
+    assert!(plan.hooks.values().flatten().all(|injection| !injection.faults.is_timed()));
+    assert_eq!(plan.peers, BTreeMap::new());
+    let named: Vec<_> = plan.unsupported.iter().map(|u| (&*u.policy, &*u.reason)).collect();
+    assert_eq!(named, [("both", "no queue"), ("slow", "no queue")]);
+    let mut plan = planned(&with("slow", "rate = \"1mbit\""), &[web(7)]);
+    plan.refuse_timed("no queue");
+    assert_eq!((plan.hooks.len(), plan.interfaces.len(), plan.hits["slow"]), (0, 0, 1));
 }
 
 /// The seeds of the rules of all policies, in the order of hooks and policies.

@@ -50,7 +50,8 @@ async fn a_bad_file_keeps_the_last_good_state_of_all_files() {
     fs::remove_file(directory.path().join("c.toml")).unwrap();
     policies.load();
     assert_eq!(names(&policies), ["a", "b"]);
-    assert_eq!(policies.current()[0].faults.loss, Some("9%".parse().unwrap()));
+    let loss = policies.current()[0].faults.records().unwrap().loss.p[0];
+    assert_eq!(loss.parts(), "9%".parse::<crate::policy::Rate>().unwrap().parts());
 }
 
 #[tokio::test]

@@ -127,6 +127,10 @@ const ROOT: Shape<()> = Shape {
         ("match", "write [policy.match] for a table of the policy above it"),
         ("seed", BELOW_POLICY),
         ("loss", BELOW_POLICY),
+        ("delay", BELOW_POLICY),
+        ("reorder", BELOW_POLICY),
+        ("duplicate", BELOW_POLICY),
+        ("rate", BELOW_POLICY),
         ("partition", BELOW_POLICY),
     ],
 };

@@ -1,13 +1,18 @@
 //! Policies after validation: what cannot be wrong any more has types that say so.
 
+mod fault;
+
 use std::fmt;
 use std::path::PathBuf;
 
-use ipnet::IpNet;
-
+pub use self::fault::{
+    Chance, Delay, DelayTime, Distribution, Faults, Link, Loss, LossModel, Partition, Percentiles,
+    Queue, Reorder,
+};
 use super::selector::Selector;
 use super::text;
 use super::units::Rate;
+use crate::network::Network;
 
 /// One policy: which containers, which of their packets, what happens to these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +92,25 @@ pub struct Match {
     pub protocol: Option<Protocol>,
     /// A port at either end of a TCP or UDP packet. Without `protocol`, both have ports.
     pub port: Option<PortRange>,
+    /// The container's own port.
+    pub local_port: Option<PortRange>,
+    /// The port of the other end.
+    pub remote_port: Option<PortRange>,
+    /// The flags of a TCP segment.
+    pub tcp_flags: Option<TcpFlags>,
+    /// Length of the frame in bytes, Ethernet header included.
+    pub length: Option<LengthRange>,
+    /// Whether there is a payload.
+    pub payload: Option<bool>,
+    /// Share of the connections.
+    pub flows: Option<Rate>,
+}
+
+impl Match {
+    /// The conditions on ports, by key.
+    pub(crate) fn ports(&self) -> [(&'static str, Option<PortRange>); 3] {
+        [("port", self.port), ("local_port", self.local_port), ("remote_port", self.remote_port)]
+    }
 }
 
 /// The other end of a packet.
@@ -94,8 +118,9 @@ pub struct Match {
 pub enum Peer {
     /// The present addresses, IPv4 and IPv6, of the containers that the selector picks.
     Containers(Selector),
-    /// Networks, without host bits and not empty; an address is a network of its full length.
-    Networks(Vec<IpNet>),
+    /// Networks; an address is a network of its full length. Of all that hold an address, the
+    /// longest prefix decides.
+    Networks(Vec<Network>),
 }
 
 /// The protocol above IP.
@@ -157,18 +182,46 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// What happens to the packets of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Faults {
-    /// The share of packets that is lost, each decided on its own.
-    pub loss: Option<Rate>,
-    /// Whether every packet is lost.
-    pub partition: bool,
+/// Flags of a TCP header that must be set and that must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TcpFlags {
+    /// Flags that are looked at, as bits of the header's byte.
+    pub mask: u8,
+    /// Those of them that must be set.
+    pub set: u8,
 }
 
-impl Faults {
-    /// Whether nothing happens to any packet.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+/// The flags with their names, from the lowest bit.
+pub(crate) const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for (bit, name) in TCP_FLAGS.iter().enumerate().filter(|(bit, _)| self.mask >> bit & 1 != 0)
+        {
+            let not = if self.set >> bit & 1 == 0 { "!" } else { "" };
+            write!(f, "{comma}{not}{name}")?;
+            comma = ",";
+        }
+        Ok(())
+    }
+}
+
+/// Lengths from `first` to `last` bytes, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LengthRange {
+    /// The shortest.
+    pub first: u32,
+    /// The longest; `u32::MAX` for any.
+    pub last: u32,
+}
+
+impl fmt::Display for LengthRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first, self.last) {
+            (first, u32::MAX) => write!(f, "{first}-"),
+            (first, last) if first == last => write!(f, "{first}"),
+            (first, last) => write!(f, "{first}-{last}"),
+        }
     }
 }

@@ -192,6 +192,18 @@ impl<T> Shape<T> {
         into: &mut T,
         report: &mut Report,
     ) -> Present {
+        self.walk_with(table, path, into, report, |_, _, _, _| false)
+    }
+
+    /// The same, where `other` may take keys that are not in the list: true if it did.
+    pub(crate) fn walk_with(
+        &self,
+        table: &DeTable<'_>,
+        path: &str,
+        into: &mut T,
+        report: &mut Report,
+        mut other: impl FnMut(&mut T, &str, &Field<'_>, &mut Report) -> bool,
+    ) -> Present {
         let mut present = Present::default();
         for (key, value) in table {
             let name: &str = key.get_ref();
@@ -202,6 +214,11 @@ impl<T> Shape<T> {
                 (known.read)(into, &Field { path, value }, report);
                 continue;
             }
+            let field = Field { path, value };
+            if other(into, name, &field, report) {
+                continue;
+            }
+            let path = field.path;
             let misplaced = self.elsewhere.iter().find(|(key, _)| *key == name);
             let other_version = self.other_versions.contains(&name);
             let meant = closest(name, self.keys.iter().map(|key| key.name))

@@ -1,8 +1,12 @@
 //! Quantities with their units, parsed exactly.
 
+mod measures;
+mod quantity;
+
 use std::fmt;
 use std::str::FromStr;
 
+pub use self::measures::{Bandwidth, Size, Span};
 use super::problem::Mistake;
 use super::text::{character, quoted};
 
@@ -42,6 +46,18 @@ impl Rate {
             Self::ONE if self != Self::ALWAYS => Self::ONE - 1,
             parts => parts,
         }
+    }
+
+    /// The rate in percent, as near as a floating-point number comes.
+    #[must_use]
+    pub fn percent(self) -> f64 {
+        self.billionths_of_percent as f64 / PERCENT as f64
+    }
+
+    /// One minus the rate.
+    #[must_use]
+    pub(crate) fn complement(self) -> Self {
+        Self { billionths_of_percent: 100 * PERCENT - self.billionths_of_percent }
     }
 
     fn rounded_parts(self) -> u64 {

@@ -17,7 +17,7 @@ use super::model::{Direction, Faults, Match, Origin, Policy};
 use super::problem::Mistake;
 use super::report::{Field, Key, Report, Shape};
 use super::selector::Selector;
-use super::text::{closest, quoted};
+use super::text::{closest, plain, quoted};
 
 /// A policy on its way: it gets its name when all files are read.
 pub(crate) struct Candidate {
@@ -56,27 +56,42 @@ const POLICY: Shape<Draft> = Shape {
             read: |draft, field, report| draft.matcher = matcher::read(field, report),
         },
         Key { name: "seed", read: |draft, field, report| draft.seed = seed(field, report) },
+        Key { name: "loss", read: |d, field, report| d.faults.loss = fault::loss(field, report) },
         Key {
-            name: "loss",
-            read: |draft, field, report| draft.faults.loss = fault::loss(field, report),
+            name: "delay",
+            read: |d, field, report| d.faults.delay = fault::delay(field, report),
         },
+        Key {
+            name: "reorder",
+            read: |d, field, report| d.faults.reorder = fault::reorder(field, report),
+        },
+        Key {
+            name: "duplicate",
+            read: |d, field, report| d.faults.duplicate = fault::duplicate(field, report),
+        },
+        Key { name: "rate", read: |d, field, report| d.faults.rate = fault::rate(field, report) },
         Key {
             name: "partition",
-            read: |draft, field, report| {
-                draft.faults.partition = fault::partition(field, report).unwrap_or_default();
-            },
+            read: |d, field, report| d.faults.partition = fault::partition(field, report),
         },
     ],
-    other_versions: &["delay", "reorder", "duplicate", "corrupt", "rate", "schedule"],
+    other_versions: &["corrupt", "schedule"],
     elsewhere: &[
         ("peer", "write it inside match: match = { peer = \"app=db\" }"),
         ("protocol", "write it inside match: match = { protocol = \"tcp\" }"),
         ("port", "write it inside match: match = { port = 443 }"),
+        ("local_port", "write it inside match: match = { local_port = 443 }"),
+        ("remote_port", "write it inside match: match = { remote_port = 443 }"),
+        ("tcp_flags", "write it inside match: match = { tcp_flags = \"syn\" }"),
+        ("length", "write it inside match: match = { length = \"1000-\" }"),
+        ("payload", "write it inside match: match = { payload = true }"),
+        ("flows", "write it inside match: match = { flows = \"20%\" }"),
+        ("jitter", "write it inside delay: delay = { base = \"80ms\", jitter = \"20ms\" }"),
     ],
 };
 
 /// The keys of [`POLICY`] that are faults.
-const FAULTS: [&str; 2] = ["loss", "partition"];
+const FAULTS: [&str; 6] = ["loss", "delay", "reorder", "duplicate", "rate", "partition"];
 
 /// Reads the table of one policy, which begins at offset `start` and is the file's `number`th.
 pub(crate) fn policy(
@@ -98,7 +113,7 @@ pub(crate) fn policy(
     let wrong = report.findings.iter().any(|f| f.key.as_deref().is_some_and(of_fault));
     let mistyped = FAULTS.iter().any(|fault| present.has_mistyped(fault));
     if draft.faults.is_empty() && !wrong && !mistyped && !present.strange {
-        let help = "add loss = \"2%\" or partition = true";
+        let help = "add one, such as loss = \"2%\" or delay = \"80ms\"";
         report.missing(start, None, Mistake::new("has no fault", help));
     }
     fault::check_together(&draft.faults, table, &mut report);
@@ -176,10 +191,23 @@ fn seed(field: &Field<'_>, report: &mut Report) -> Option<u64> {
     let seed = integer(number)
         .and_then(|seed| u64::try_from(seed).ok())
         .ok_or_else(|| Mistake::new(format!("{number} is out of range"), range));
-    field.accept(report, seed.map_err(|m| Mistake::new(super::text::plain(&m.reason), m.help)))
+    field.accept(report, seed.map_err(|m| Mistake::new(plain(&m.reason), m.help)))
 }
 
 /// The value of an integer if it is one that TOML guarantees: `i64`.
 fn integer(number: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// An integer of at least `least` that fits into `T`.
+fn bounded<T: TryFrom<i64> + PartialOrd + From<u8>>(
+    number: &DeInteger<'_>,
+    what: &str,
+    help: &str,
+    least: u8,
+) -> Result<T, Mistake> {
+    integer(number)
+        .and_then(|value| T::try_from(value).ok())
+        .filter(|value| *value >= T::from(least))
+        .ok_or_else(|| Mistake::new(format!("{} is no {what}", plain(&number.to_string())), help))
 }

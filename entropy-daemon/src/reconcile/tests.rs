@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::datapath::fake::{Failure, Fake};
+use crate::policy::Records;
 
 mod host;
 mod property;
@@ -54,8 +55,7 @@ fn cut(policy: &str) -> Injection {
         seed: 7,
         matcher: Match::ALL,
         peer: None,
-        loss: Loss::NONE,
-        partition: Partition::CUT,
+        faults: Records { partition: Partition::CUT, ..Records::NONE },
     }
 }
 
@@ -65,7 +65,7 @@ fn cut_from(policy: &str, peer: &str) -> Injection {
 
 fn lossy(policy: &str, parts: u64) -> Injection {
     let loss = Loss::rate(Probability::from_parts(parts).unwrap());
-    Injection { loss, partition: Partition::NONE, ..cut(policy) }
+    Injection { faults: Records { loss, ..Records::NONE }, ..cut(policy) }
 }
 
 fn plan_of(hooks: &[(u32, Direction, &[Injection])], peers: &[(&str, &[&str])]) -> Plan {
@@ -353,7 +353,7 @@ fn memory_does_not_grow_with_the_churn_and_numbers_are_never_used_again() {
             &[(&peer, &["10.0.0.1/32"])],
         );
         bench.calls(&plan);
-        let Numbers { rules, groups, last_rule, last_group } = &bench.reconciler.numbers;
+        let Numbers { rules, groups, tables: _, last_rule, last_group } = &bench.reconciler.numbers;
         assert_eq!((rules.len(), groups.len()), (3, 1));
         // The fake holds that none of them was another rule's or group's.
         assert_eq!((*last_rule, *last_group), (2 * generation + 1, generation));
@@ -361,5 +361,5 @@ fn memory_does_not_grow_with_the_churn_and_numbers_are_never_used_again() {
     bench.calls(&Plan::default());
     assert!(bench.fake.is_empty());
     let numbers = &bench.reconciler.numbers;
-    assert!(numbers.rules.is_empty() && numbers.groups.is_empty());
+    assert!(numbers.rules.is_empty() && numbers.groups.is_empty() && numbers.tables.is_empty());
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use entropy_common::{
-    fault::{loss::Loss, partition::Partition},
+    fault::partition::Partition,
     rule::{Direction, HookKey, Match},
 };
 
 use super::*;
+use crate::policy::Records;
 use crate::{datapath::Interface, plan::Injection};
 
 #[derive(Clone, Debug, Default)]
@@ -55,8 +56,7 @@ fn on(interfaces: &[u32]) -> Plan {
         seed: 7,
         matcher: Match::ALL,
         peer: None,
-        loss: Loss::NONE,
-        partition: Partition::CUT,
+        faults: Records { partition: Partition::CUT, ..Records::NONE },
     };
     let hook = |index: &u32| Direction::ALL.map(|direction| HookKey::new(*index, direction));
     let interface = |index: &u32| Interface { index: *index, name: format!("veth{index}") };

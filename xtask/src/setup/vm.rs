@@ -47,7 +47,10 @@ fn ensure_virtme() -> Result<()> {
     let venv = place::vm().join("venv");
     // pip writes this name last, so that half an installation does not count.
     let stamp = venv.join(VIRTME);
-    if stamp.is_file() && virtme_bin().join("vng").is_file() {
+    // Asked rather than looked at: its first line names the interpreter by path, which is another one
+    // when the tree was moved.
+    let works = || exec::output(Command::new(virtme_bin().join("vng")).arg("--version")).is_ok();
+    if stamp.is_file() && works() {
         return Ok(());
     }
     // The distribution's Python where there is one: a version manager's may vanish with a setting.

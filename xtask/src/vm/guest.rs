@@ -6,7 +6,7 @@ use crate::place;
 
 /// What Docker, the laboratory and the faults need. A name that a kernel does not know is built in
 /// or was renamed; what is really missing fails in the test that needs it, with a better message.
-const MODULES: [&str; 28] = [
+const MODULES: [&str; 29] = [
     "sch_fq",
     "sch_netem",
     "sch_ingress",
@@ -35,6 +35,7 @@ const MODULES: [&str; 28] = [
     "ifb",
     "sch_prio",
     "sch_htb",
+    "sch_tbf",
 ];
 
 /// Programs that a test starts again and again. Each start would read them anew over 9p, which takes

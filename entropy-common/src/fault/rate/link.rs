@@ -112,3 +112,21 @@ impl Link {
         })
     }
 }
+
+impl Rate {
+    /// The bandwidth in bits per second, as near as the record has it: to nine digits.
+    #[must_use]
+    pub fn bits_per_second(&self) -> f64 {
+        let exponent = i32::try_from(self.shift & 63).unwrap_or(0);
+        let exact = 8.0 * SECOND as f64 * 2_f64.powi(exponent) / f64::from(self.mantissa.max(1));
+        let digits = exact.log10().floor() as i32 - 8;
+        // Powers of ten are exact, their inverses are not.
+        if digits > 0 {
+            let step = 10_f64.powi(digits);
+            (exact / step).round() * step
+        } else {
+            let steps = 10_f64.powi(-digits);
+            (exact * steps).round() / steps
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::policy::{Direction, Match, Peer, Policy, PortRange, Protocol, load_directory};
+use crate::policy::{
+    Chance, Direction, LossModel, Match, Partition, Peer, Policy, PortRange, Protocol,
+    load_directory,
+};
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies")
@@ -15,6 +18,13 @@ fn example(file: &str) -> Policy {
     let policy = of_file.next().unwrap_or_else(|| panic!("no policy in {file}"));
     assert_eq!(of_file.next(), None);
     policy
+}
+
+fn plain_loss(policy: &Policy) -> String {
+    match &policy.faults.loss.as_ref().unwrap().model {
+        LossModel::Random(Chance { rate, .. }) => rate.to_string(),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn picks(policy: &Policy, label: &str) -> bool {
@@ -44,8 +54,8 @@ fn loss() {
     assert!(picks(&policy, "app=web") && !picks(&policy, "app=db"));
     assert_eq!(policy.direction, Direction::Both);
     assert_eq!(policy.matcher, Match::default());
-    assert_eq!(policy.faults.loss.unwrap().to_string(), "2%");
-    assert!(!policy.faults.partition);
+    assert_eq!(plain_loss(&policy), "2%");
+    assert_eq!(policy.faults.partition, None);
     assert_eq!((policy.seed, &*policy.name), (None, "lossy-web"));
 }
 
@@ -55,7 +65,7 @@ fn loss_one_way() {
     assert_eq!(policy.direction, Direction::Ingress);
     assert_eq!(policy.matcher.protocol, Some(Protocol::Udp));
     assert_eq!(policy.matcher.port, Some(PortRange { first: 53, last: 53 }));
-    assert_eq!(policy.faults.loss.unwrap().to_string(), "10%");
+    assert_eq!(plain_loss(&policy), "10%");
 }
 
 #[test]
@@ -64,7 +74,8 @@ fn partition() {
     assert_eq!(policy.direction, Direction::Both);
     let peer = Peer::Containers("app=db".parse().unwrap());
     assert_eq!(policy.matcher, Match { peer: Some(peer), ..Match::default() });
-    assert!(policy.faults.partition && policy.faults.loss.is_none());
+    assert_eq!(policy.faults.partition, Some(Partition::Everything));
+    assert_eq!(policy.faults.loss, None);
 }
 
 #[test]
@@ -72,7 +83,7 @@ fn partition_one_way() {
     let policy = example("partition-one-way.toml");
     assert_eq!(policy.direction, Direction::Egress);
     assert!(matches!(policy.matcher.peer, Some(Peer::Containers(_))));
-    assert!(policy.faults.partition);
+    assert_eq!(policy.faults.partition, Some(Partition::Everything));
 }
 
 #[test]
@@ -82,5 +93,5 @@ fn loss_to_network() {
     let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]);
     assert_eq!(policy.seed, Some(7));
-    assert_eq!(policy.faults.loss.unwrap().to_string(), "0.5%");
+    assert_eq!(plain_loss(&policy), "0.5%");
 }

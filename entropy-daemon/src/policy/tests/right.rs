@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use crate::policy::{Direction, Faults, Match, Peer, Policy, PortRange, Protocol, Rate, parse};
+use crate::policy::{
+    Chance, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss, LossModel,
+    Match, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue, Rate, Reorder, Size,
+    Span, TcpFlags, parse,
+};
 
 fn policies(text: &str) -> Vec<Policy> {
     parse(Path::new("etc/web.toml"), text.as_bytes()).unwrap_or_else(|p| panic!("{text}\n{p}"))
@@ -12,6 +16,27 @@ fn policies(text: &str) -> Vec<Policy> {
 fn with(lines: &str) -> Policy {
     let text = format!("[[policy]]\ntarget = \"app=web\"\nloss = \"2%\"\n{lines}\n");
     policies(&text).remove(0)
+}
+
+fn rate(text: &str) -> Rate {
+    text.parse().unwrap()
+}
+
+fn ms(number: u64) -> Span {
+    Span::new(number * 1_000_000)
+}
+
+fn random(text: &str, correlation: &str) -> Chance {
+    Chance { rate: rate(text), correlation: rate(correlation) }
+}
+
+fn plain(text: &str) -> Loss {
+    Loss { model: LossModel::Random(random(text, "0%")), ecn: false }
+}
+
+/// The faults of a policy with this line and nothing else.
+fn faults(line: &str) -> Faults {
+    policies(&format!("[[policy]]\ntarget = \"app=web\"\n{line}\n")).remove(0).faults
 }
 
 #[test]
@@ -29,8 +54,7 @@ fn the_least_policy_gets_a_name_and_the_defaults() {
     assert_eq!(policy.target.to_string(), "app=web");
     assert_eq!((policy.direction, policy.seed), (Direction::Both, None));
     assert_eq!(policy.matcher, Match::default());
-    let loss = Some("2%".parse().unwrap());
-    assert_eq!(policy.faults, Faults { loss, partition: false });
+    assert_eq!(policy.faults, Faults { loss: Some(plain("2%")), ..Faults::default() });
 }
 
 #[test]
@@ -48,9 +72,11 @@ fn a_full_policy_has_all_its_parts() {
         peer: Some(Peer::Containers("app=web".parse().unwrap())),
         protocol: Some(Protocol::Tcp),
         port: Some(PortRange { first: 5432, last: 5432 }),
+        ..Match::default()
     };
     assert_eq!(policy.matcher, expected);
-    assert_eq!(policy.faults, Faults { loss: None, partition: true });
+    let partition = Some(Partition::Everything);
+    assert_eq!(policy.faults, Faults { partition, ..Faults::default() });
 }
 
 #[test]
@@ -137,7 +163,137 @@ fn bounds_of_seed_and_loss_are_allowed() {
     for (loss, parts) in [("0%", 0), ("100%", 1_u64 << 32), ("0.000000012%", 1)] {
         let text = format!("[[policy]]\ntarget = \"app\"\nloss = \"{loss}\"\npartition = false\n");
         let faults = policies(&text).remove(0).faults;
-        assert_eq!(faults.loss.map(Rate::parts), Some(parts));
-        assert!(!faults.partition);
+        assert_eq!(faults.loss, Some(plain(loss)));
+        assert_eq!(faults.records().unwrap().loss.p[0].parts(), parts);
+        assert_eq!(faults.partition, None);
     }
+}
+
+#[test]
+fn every_model_of_loss_has_its_form() {
+    let state = |list: [&str; 5]| LossModel::State(list.map(rate));
+    for (text, model) in [
+        ("{ rate = \"2%\" }", LossModel::Random(random("2%", "0%"))),
+        ("{ rate = \"2%\", correlation = \"25%\" }", LossModel::Random(random("2%", "25%"))),
+        (
+            "{ rate = \"2%\", correlation = \"25%\", model = \"netem\" }",
+            LossModel::Netem(random("2%", "25%")),
+        ),
+        ("{ rate = \"2%\", burst = 3 }", LossModel::Bursts { rate: rate("2%"), burst_milli: 3000 }),
+        (
+            "{ rate = \"2%\", burst = 2.5 }",
+            LossModel::Bursts { rate: rate("2%"), burst_milli: 2500 },
+        ),
+        (
+            "{ model = \"gilbert-elliott\", p = \"1%\" }",
+            LossModel::GilbertElliott {
+                p: rate("1%"),
+                r: rate("99%"),
+                bad: rate("100%"),
+                good: rate("0%"),
+            },
+        ),
+        ("{ model = \"state\", p13 = \"5%\" }", state(["5%", "95%", "0%", "100%", "0%"])),
+        (
+            "{ model = \"state\", p13 = \"5%\", p31 = \"60%\", p32 = \"10%\", p23 = \"50%\", p14 = \"1%\" }",
+            state(["5%", "60%", "10%", "50%", "1%"]),
+        ),
+        ("{ every = 10 }", LossModel::Every(10)),
+        ("{ first = 3 }", LossModel::First(3)),
+        ("{ pattern = \"0010\" }", LossModel::Pattern { bits: 0b0100, length: 4 }),
+    ] {
+        assert_eq!(faults(&format!("loss = {text}")).loss.unwrap().model, model, "{text}");
+    }
+    assert!(faults("loss = { rate = \"2%\", ecn = true }").loss.unwrap().ecn);
+}
+
+#[test]
+fn delays_have_base_and_jitter_or_percentiles() {
+    let base = |base, jitter, distribution| DelayTime::Base { base, jitter, distribution };
+    let list = |points: &[(&str, u64)]| {
+        let points = points.iter().map(|(percent, delay)| (rate(percent), ms(*delay)));
+        DelayTime::Percentiles(Percentiles(points.collect()))
+    };
+    let table = "base = \"80ms\", jitter = \"20ms\"";
+    for (text, time) in [
+        ("\"80ms\"".to_owned(), base(ms(80), ms(0), Distribution::Uniform)),
+        ("{ base = \"1m\" }".to_owned(), base(ms(60_000), ms(0), Distribution::Uniform)),
+        (format!("{{ {table} }}"), base(ms(80), ms(20), Distribution::Uniform)),
+        (
+            format!("{{ {table}, distribution = \"paretonormal\" }}"),
+            base(ms(80), ms(20), Distribution::ParetoNormal),
+        ),
+        ("{ p50 = \"20ms\", p99 = \"300ms\" }".to_owned(), list(&[("50%", 20), ("99%", 300)])),
+        (
+            "{ p999 = \"900ms\", p5 = \"2ms\", p100 = \"1s\", \"p99.5\" = \"500ms\" }".to_owned(),
+            list(&[("5%", 2), ("99.5%", 500), ("99.9%", 900), ("100%", 1000)]),
+        ),
+    ] {
+        assert_eq!(faults(&format!("delay = {text}")).delay.unwrap().time, time, "{text}");
+    }
+    let delay = faults(&format!("delay = {{ {table}, correlation = \"25%\", order = \"keep\" }}"));
+    let Delay { correlation, keep_order, .. } = delay.delay.unwrap();
+    assert_eq!((correlation, keep_order), (rate("25%"), true));
+    assert!(!faults("delay = { base = \"1ms\", order = \"any\" }").delay.unwrap().keep_order);
+}
+
+#[test]
+fn the_other_faults_have_short_and_long_forms() {
+    let reorder = |text: &str| faults(&format!("reorder = {text}")).reorder.unwrap();
+    let plain = Reorder { chance: random("5%", "0%"), gap: 1, jump: None };
+    assert_eq!(reorder("\"5%\""), plain);
+    assert_eq!(
+        reorder("{ rate = \"5%\", gap = 3, correlation = \"50%\", jump = \"2ms\" }"),
+        Reorder { chance: random("5%", "50%"), gap: 3, jump: Some(ms(2)) }
+    );
+    let duplicate = |text: &str| faults(&format!("duplicate = {text}")).duplicate.unwrap();
+    assert_eq!(duplicate("\"0.5%\""), random("0.5%", "0%"));
+    assert_eq!(duplicate("{ rate = \"1%\", correlation = \"9%\" }"), random("1%", "9%"));
+    let link = |text: &str| faults(&format!("rate = {text}")).rate.unwrap();
+    let ten = link("\"10mbit\"");
+    assert_eq!((ten.limit.bits_per_second(), ten.queue), (10_000_000, Queue::Time(ms(200))));
+    let full = "{ limit = \"1mbit\", queue = \"64KiB\", burst = \"3kB\", overhead = -14, cell = 48, cell_overhead = 5, ecn = \"20ms\" }";
+    let expected = Link {
+        limit: "1mbit".parse().unwrap(),
+        queue: Queue::Size(Size::new(65_536)),
+        burst: Size::new(3000),
+        mark: Some(ms(20)),
+        overhead: -14,
+        cell: 48,
+        cell_overhead: 5,
+    };
+    assert_eq!(link(full), expected);
+    assert_eq!(link("{ limit = \"1mbit\", ecn = true }").mark, Some(ms(100)));
+    assert_eq!(link("{ limit = \"1mbit\", ecn = false }").mark, None);
+    let partition = |text: &str| faults(&format!("loss = \"1%\"\npartition = {text}")).partition;
+    assert_eq!(partition("\"new-connections\""), Some(Partition::NewConnections));
+    assert_eq!(partition("false"), None);
+}
+
+#[test]
+fn packets_are_picked_by_what_they_are() {
+    let m = |line: &str| with(&format!("match = {{ {line} }}")).matcher;
+    let port = |port| Some(PortRange { first: port, last: port });
+    assert_eq!(m("local_port = 80, remote_port = 443").local_port, port(80));
+    assert_eq!(m("local_port = 80, remote_port = 443").remote_port, port(443));
+    assert_eq!(m("tcp_flags = \"syn\"").tcp_flags, Some(TcpFlags { mask: 2, set: 2 }));
+    assert_eq!(m("tcp_flags = \"syn,!ack\"").tcp_flags, Some(TcpFlags { mask: 0x12, set: 2 }));
+    assert_eq!(m("length = 60").length, Some(LengthRange { first: 60, last: 60 }));
+    let range = Some(LengthRange { first: 1000, last: u32::MAX });
+    assert_eq!(m("length = \"1000-\"").length, range);
+    assert_eq!(m("payload = false").payload, Some(false));
+    assert_eq!(m("flows = \"20%\"").flows, Some(rate("20%")));
+}
+
+#[test]
+fn networks_can_be_left_out_of_a_list() {
+    let list = |peer: &str| match with(&format!("match.peer = {peer}")).matcher.peer {
+        Some(Peer::Networks(networks)) => {
+            networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(list("[\"10.0.0.0/8\", \"!10.1.0.0/16\"]"), "10.0.0.0/8 !10.1.0.0/16");
+    assert_eq!(list("\"!10.0.0.1\""), "0.0.0.0/0 ::/0 !10.0.0.1/32");
+    assert_eq!(list("[\"!fd00::/8\"]"), "0.0.0.0/0 ::/0 !fd00::/8");
 }

@@ -1,15 +1,19 @@
 //! The `match` of a policy.
 
+mod packet;
+
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use toml::de::{DeInteger, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
+use super::{bounded, fault};
+use crate::network::Network;
 use crate::policy::model::{Match, Peer, PortRange, Protocol};
 use crate::policy::problem::Mistake;
 use crate::policy::report::{Field, Key, Report, Shape};
-use crate::policy::text::{closest, plain, quoted};
+use crate::policy::text::{closest, quoted};
 
 const PEER_HELP: &str = "write a selector such as \"app=db\" or networks such as [\"10.0.0.0/8\"]";
 const PROTOCOL_HELP: &str = "write \"tcp\", \"udp\", \"icmp\", \"sctp\" or a number from 0 to 255";
@@ -22,6 +26,18 @@ const MATCH: Shape<Match> = Shape {
         Key { name: "peer", read: |m, field, report| m.peer = peer(field, report) },
         Key { name: "protocol", read: |m, field, report| m.protocol = protocol(field, report) },
         Key { name: "port", read: |m, field, report| m.port = port(field, report) },
+        Key { name: "local_port", read: |m, field, report| m.local_port = port(field, report) },
+        Key { name: "remote_port", read: |m, field, report| m.remote_port = port(field, report) },
+        Key {
+            name: "tcp_flags",
+            read: |m, field, report| m.tcp_flags = packet::tcp_flags(field, report),
+        },
+        Key { name: "length", read: |m, field, report| m.length = packet::length(field, report) },
+        Key {
+            name: "payload",
+            read: |m, field, report| m.payload = packet::payload(field, report),
+        },
+        Key { name: "flows", read: |m, field, report| m.flows = fault::quantity(field, report) },
     ],
     other_versions: &[],
     elsewhere: &[
@@ -30,6 +46,10 @@ const MATCH: Shape<Match> = Shape {
         ("direction", POLICY_KEY),
         ("seed", POLICY_KEY),
         ("loss", POLICY_KEY),
+        ("delay", POLICY_KEY),
+        ("reorder", POLICY_KEY),
+        ("duplicate", POLICY_KEY),
+        ("rate", POLICY_KEY),
         ("partition", POLICY_KEY),
     ],
 };
@@ -47,12 +67,22 @@ pub(crate) fn read(field: &Field<'_>, report: &mut Report) -> Match {
 }
 
 fn check_ports(matcher: &Match, table: &DeTable<'_>, path: &str, report: &mut Report) {
-    let Some(protocol) = matcher.protocol.filter(|protocol| !protocol.has_ports()) else { return };
-    if matcher.port.is_some() {
-        let at = table.get("port").map_or(0, |value| value.span().start);
+    let mut wrong = |key: &str, mistake: Mistake| {
+        let at = table.get(key).map_or(0, |value| value.span().start);
+        report.wrong(at, &format!("{path}.{key}"), mistake);
+    };
+    let Some(protocol) = matcher.protocol else { return };
+    if matcher.tcp_flags.is_some() && protocol != Protocol::Tcp {
+        let reason = format!("{protocol} has no TCP flags");
+        wrong("tcp_flags", Mistake::new(reason, "write protocol = \"tcp\", or leave it out"));
+    }
+    if protocol.has_ports() {
+        return;
+    }
+    for (key, _) in matcher.ports().into_iter().filter(|(_, range)| range.is_some()) {
         let reason = format!("ports can be matched with tcp and udp, not with {protocol}");
-        let help = "remove port, or write protocol = \"tcp\" or \"udp\"";
-        report.wrong(at, &format!("{path}.port"), Mistake::new(reason, help));
+        let help = format!("remove {key}, or write protocol = \"tcp\" or \"udp\"");
+        wrong(key, Mistake::new(reason, help));
     }
 }
 
@@ -67,7 +97,8 @@ fn peer(field: &Field<'_>, report: &mut Report) -> Option<Peer> {
                 field.wrong(report, Mistake::new(reason, help));
                 return None;
             }
-            field.accept(report, network(text)).map(|network| Peer::Networks(vec![network]))
+            let network = field.accept(report, peer_network(text))?;
+            Some(Peer::Networks(with_the_rest(vec![network])))
         }
         DeValue::String(text) => super::selector(field, text, report).map(Peer::Containers),
         DeValue::Array(_) => networks(field, report),
@@ -85,13 +116,42 @@ fn networks(field: &Field<'_>, report: &mut Report) -> Option<Peer> {
         field.wrong(report, Mistake::new("the list of networks is empty", help));
         return None;
     }
-    let mut networks = Vec::new();
+    let mut networks: Vec<Network> = Vec::new();
+    let mut right = true;
     for (index, value) in list.iter().enumerate() {
         let item = Field { path: format!("{}[{index}]", field.path), value };
         let text = item.string(report, "write a network such as \"10.0.0.0/8\"");
-        networks.extend(text.and_then(|text| item.accept(report, network(text))));
+        let network = text.and_then(|text| item.accept(report, peer_network(text)));
+        let contrary = |network: &Network| {
+            networks.iter().any(|n| n.net == network.net && n.excluded != network.excluded)
+        };
+        if let Some(network) = network.filter(contrary) {
+            let reason = format!("{} is both in the list and left out of it", network.net);
+            item.wrong(report, Mistake::new(reason, "remove one of the two"));
+            right = false;
+        }
+        right &= network.is_some();
+        networks.extend(network);
     }
-    (networks.len() == list.len()).then_some(Peer::Networks(networks))
+    right.then(|| Peer::Networks(with_the_rest(networks)))
+}
+
+/// A list of nothing but exclusions means everything else.
+fn with_the_rest(mut networks: Vec<Network>) -> Vec<Network> {
+    if networks.iter().all(|network| network.excluded) {
+        let all = [IpAddr::from([0; 4]), IpAddr::from([0_u16; 8])];
+        let all = all.into_iter().filter_map(|any| IpNet::new(any, 0).ok()).map(Network::from);
+        networks.splice(0..0, all);
+    }
+    networks
+}
+
+/// A network, or one that is left out: `!10.1.0.0/16`.
+fn peer_network(text: &str) -> Result<Network, Mistake> {
+    match text.strip_prefix('!') {
+        Some(rest) => network(rest).map(|net| Network { excluded: true, ..net.into() }),
+        None => network(text).map(Network::from),
+    }
 }
 
 /// Whether a string was meant to be one or more addresses or networks, right or wrong. No label
@@ -104,7 +164,7 @@ pub(crate) fn looks_like_addresses(text: &str) -> bool {
             && address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
         v4 || v6
     };
-    text.split(',').all(|part| looks(part.trim()))
+    text.split(',').all(|part| looks(part.trim().trim_start_matches('!')))
 }
 
 /// An address or a network without host bits.
@@ -248,17 +308,4 @@ fn port(field: &Field<'_>, report: &mut Report) -> Option<PortRange> {
             None
         }
     }
-}
-
-/// An integer of at least `least` that fits into `T`.
-fn bounded<T: TryFrom<i64> + PartialOrd + From<u8>>(
-    number: &DeInteger<'_>,
-    what: &str,
-    help: &str,
-    least: u8,
-) -> Result<T, Mistake> {
-    super::integer(number)
-        .and_then(|value| T::try_from(value).ok())
-        .filter(|value| *value >= T::from(least))
-        .ok_or_else(|| Mistake::new(format!("{} is no {what}", plain(&number.to_string())), help))
 }

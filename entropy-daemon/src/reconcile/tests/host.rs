@@ -178,9 +178,14 @@ fn addresses(number: u8) -> Vec<IpAddr> {
 fn policies(drafts: &[Draft]) -> Vec<Policy> {
     let text = |(number, draft): (usize, &Draft)| {
         let Draft { target, peer, direction, loss_percent } = *draft;
+        // Some with a table of their own.
+        let delay = match (peer, loss_percent) {
+            (0..3, 2..) => format!("delay = {{ p50 = '{loss_percent}ms', p99 = '9{peer}ms' }}\n"),
+            _ => String::new(),
+        };
         format!(
             "[[policy]]\nname = 'p{number}'\ntarget = '{}'\nmatch = {{ {} }}\ndirection = '{}'\n\
-             loss = '{loss_percent}%'\n",
+             loss = '{loss_percent}%'\n{delay}",
             TARGETS[target],
             if PEERS[peer].is_empty() { "protocol = 'tcp'" } else { PEERS[peer] },
             DIRECTIONS[direction],

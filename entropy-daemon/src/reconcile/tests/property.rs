@@ -1,13 +1,15 @@
 //! Any sequence of hosts with any failures, all the way from containers, links and policy files to
 //! the datapath, which checks every single operation.
 
+use std::collections::HashMap;
+
 use proptest::{prelude::*, strategy::ValueTree as _};
 
 use super::{
     host::{Change, Host, change},
     *,
 };
-use crate::datapath::fake::Object;
+use crate::{datapath::fake::Object, plan::NAMED_TABLES, policy::Records};
 
 #[derive(Clone, Debug)]
 struct Step {
@@ -29,15 +31,18 @@ fn step() -> impl Strategy<Value = Step> {
 type Content = (String, String, Option<String>, Rule);
 
 fn content_of_injection(injection: &Injection) -> Content {
-    let Injection { policy, container, peer, seed, matcher, loss, partition, .. } =
-        injection.clone();
-    (policy, container, peer, Rule { seed, matcher, loss, partition, ..Rule::NONE })
+    let Injection { policy, container, peer, seed, matcher, faults, .. } = injection.clone();
+    (policy, container, peer, Rule { seed, matcher, ..faults.rule() })
 }
 
 fn content_of_rule(fake: &Fake, named: &NamedRule) -> Content {
     let NamedRule { policy, container, mut rule } = named.clone();
     let group = std::mem::take(&mut rule.matcher.peer_group);
     let peer = (group != 0).then(|| fake.description(group).unwrap().to_owned());
+    // The table's number is checked with the tables.
+    if rule.delay.table >= NAMED_TABLES {
+        rule.delay.table = Records::UNKNOWN_TABLE;
+    }
     (policy, container, peer, Rule { id: 0, ..rule })
 }
 
@@ -46,7 +51,7 @@ fn content_of_rule(fake: &Fake, named: &NamedRule) -> Content {
 struct Contents {
     hooks: BTreeMap<HookKey, Vec<Content>>,
     interfaces: BTreeMap<u32, Interface>,
-    peers: BTreeMap<String, BTreeSet<IpNet>>,
+    peers: BTreeMap<String, BTreeSet<Network>>,
 }
 
 impl Contents {
@@ -72,12 +77,20 @@ impl Contents {
     }
 }
 
+/// Whether the rules of a hook may have to wait for a table that could not be written.
+fn may_wait(plan: &Plan, hook: &HookKey, failed: &[(Object, Failure)]) -> bool {
+    let follows = |injection: &Injection| injection.faults.percentiles.is_some();
+    failed.iter().any(|(object, _)| matches!(object, Object::Table(_)))
+        && plan.hooks.get(hook).is_some_and(|injections| injections.iter().any(follows))
+}
+
 /// What failed is as it was, everything else as it should be.
-fn check_objects(before: &Contents, should: &Contents, fake: &Fake, failed: &[(Object, Failure)]) {
+fn check_objects(before: &Contents, plan: &Plan, fake: &Fake, failed: &[(Object, Failure)]) {
+    let should = &Contents::of_plan(plan);
     let is = Contents::of_fake(fake);
     let has_failed = |object| failed.iter().any(|(other, _)| *other == object);
     let hooks: BTreeSet<_> = before.hooks.keys().chain(should.hooks.keys()).collect();
-    for hook in hooks {
+    for hook in hooks.into_iter().filter(|hook| !may_wait(plan, hook, failed)) {
         let expected = if has_failed(Object::Hook(*hook)) { before } else { should };
         assert_eq!(is.hooks.get(hook), expected.hooks.get(hook), "{hook:?}");
     }
@@ -111,7 +124,8 @@ fn check_ids(ids: &mut Ids, plan: &Plan, fake: &Fake, failed: &[(Object, Failure
         plan.hooks.get(hook).is_some_and(|injections| injections.contains(injection))
     });
     for (hook, injections) in &plan.hooks {
-        if failed.iter().any(|(object, _)| *object == Object::Hook(*hook)) {
+        let has_failed = failed.iter().any(|(object, _)| *object == Object::Hook(*hook));
+        if has_failed || may_wait(plan, hook, failed) {
             continue;
         }
         for (injection, named) in injections.iter().zip(&fake.hooks[hook]) {
@@ -132,7 +146,7 @@ fn check_outcome(outcome: &Outcome, plan: &Plan, calls: usize, failed: &[(Object
         let on_object = |hook: &HookKey| match object {
             Object::Interface(index) => hook.ifindex == *index,
             Object::Hook(failed) => hook == failed,
-            Object::Group(_) => false,
+            Object::Group(_) | Object::Table(_) => false,
         };
         let affected = plan.hooks.iter().filter(|(hook, _)| on_object(hook));
         for injection in affected.flat_map(|(_, injections)| injections) {
@@ -145,17 +159,32 @@ fn check_outcome(outcome: &Outcome, plan: &Plan, calls: usize, failed: &[(Object
     }
 }
 
+/// Each rule that follows percentiles has their table.
+fn check_tables(plan: &Plan, fake: &Fake, failed: &[(Object, Failure)]) {
+    if !failed.is_empty() {
+        return;
+    }
+    for (hook, injections) in &plan.hooks {
+        for (injection, named) in injections.iter().zip(&fake.hooks[hook]) {
+            let Some(percentiles) = &injection.faults.percentiles else { continue };
+            let table = percentiles.table().unwrap().0;
+            assert_eq!(fake.tables.get(&named.rule.delay.table), Some(&table), "{injection:?}");
+        }
+    }
+}
+
 /// One round with everything that must hold after it.
 fn round(bench: &mut Bench, ids: &mut Ids, plan: &Plan, answers: &[Option<Failure>]) {
     let before = Contents::of_fake(&bench.fake);
     let (calls, outcome) = bench.answered(plan, answers);
     let failed = bench.fake.take_failures();
     check_outcome(&outcome, plan, calls.len(), &failed);
-    check_objects(&before, &Contents::of_plan(plan), &bench.fake, &failed);
+    check_objects(&before, plan, &bench.fake, &failed);
     check_ids(ids, plan, &bench.fake, &failed);
     let planned: usize = plan.hooks.values().map(Vec::len).sum();
     assert_eq!(bench.reconciler.numbers.rules.len(), planned);
     assert_eq!(bench.reconciler.numbers.groups.len(), plan.peers.len());
+    check_tables(plan, &bench.fake, &failed);
     if failed.is_empty() {
         assert_eq!(Contents::of_fake(&bench.fake), Contents::of_plan(plan));
         assert_eq!(bench.fake.groups.len(), plan.peers.len(), "a group too many");
@@ -199,7 +228,10 @@ fn the_sequences_have_in_them_what_they_are_for() {
             failures += bench.fake.take_failures().len();
         }
     }
-    assert!(calls.iter().eq(["add", "attach", "clear", "detach", "put", "remove"]), "{calls:?}");
+    assert!(
+        calls.iter().eq(["add", "attach", "clear", "detach", "put", "remove", "table"]),
+        "{calls:?}"
+    );
     assert!(failures > 500, "{failures} failures");
     assert_eq!(widest, entropy_common::rule::MAX_RULES);
 }

@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use entropy_common::rule::{ANY_ICMP, ANY_PROTOCOL, Match};
+use entropy_common::{
+    rule::Match,
+    stats::{RuleState, bucket_start_ns},
+};
 use entropy_daemon::datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot};
 use serde::Serialize;
 
-use crate::{args::Part, output::text};
+use crate::{
+    args::Part,
+    output::{condition::Condition, fault::Faults},
+};
 
 /// What `map dump --output json` writes. `{}` when nothing is pinned; a part that was not asked for
 /// is left out.
@@ -94,11 +100,10 @@ pub(super) struct Rule {
     /// Name of the container that it is for; empty if it is not known.
     pub(super) container: String,
     /// Which packets; all conditions must hold.
-    pub(super) r#match: Condition,
-    /// Loss; null without.
-    pub(super) loss: Option<Loss>,
-    /// Whether everything that matches is cut off.
-    pub(super) partition: bool,
+    pub(super) r#match: Matched,
+    /// What happens to them.
+    #[serde(flatten)]
+    pub(super) faults: Faults,
     /// Seed of its decisions as a decimal string, as JavaScript's numbers are too short for it.
     pub(super) seed: String,
     /// Time until it is in force; 0 once it is.
@@ -111,26 +116,14 @@ pub(super) struct Rule {
 
 /// Which packets a rule is for; null stands for any.
 #[derive(Debug, Serialize)]
-pub(super) struct Condition {
+pub(super) struct Matched {
     /// Number of the peer group that the other end must be in.
     pub(super) peer_group: Option<u32>,
     /// What the policy calls that group.
     pub(super) peer: Option<String>,
-    /// `tcp`, `udp`, `icmp` or a decimal IP protocol number.
-    pub(super) protocol: Option<String>,
-    /// First port of a range that one of the two ends must lie in.
-    pub(super) port_first: Option<u16>,
-    /// Last port of that range.
-    pub(super) port_last: Option<u16>,
-}
-
-/// Loss.
-#[derive(Debug, Serialize)]
-pub(super) struct Loss {
-    /// Share of the matched packets that is to be lost.
-    pub(super) percent: f64,
-    /// The same, exactly: parts of 4294967296 (2^32).
-    pub(super) parts: u64,
+    /// What else must hold.
+    #[serde(flatten)]
+    pub(super) condition: Condition,
 }
 
 /// What a rule has counted since it was made.
@@ -148,6 +141,29 @@ pub(super) struct Counters {
     pub(super) lost_bytes: u64,
     /// Lost of matched packets; null before the first match.
     pub(super) realised_loss_percent: Option<f64>,
+    /// Packets that a link had no room for.
+    pub(super) queue_dropped_packets: u64,
+    /// Packets that were delayed.
+    pub(super) delayed_packets: u64,
+    /// Packets that were sent early.
+    pub(super) reordered_packets: u64,
+    /// Packets that were sent twice.
+    pub(super) duplicated_packets: u64,
+    /// Packets that waited for a link.
+    pub(super) shaped_packets: u64,
+    /// Packets marked with congestion experienced.
+    pub(super) marked_packets: u64,
+    /// How many packets were held back how long; only where there are any.
+    pub(super) delays: Vec<Bucket>,
+}
+
+/// Packets that were held back for about the same time.
+#[derive(Debug, Serialize)]
+pub(super) struct Bucket {
+    /// The shortest time; the longest is below the next bucket's shortest, twice as much.
+    pub(super) from_ns: u64,
+    /// How many.
+    pub(super) packets: u64,
 }
 
 /// One peer group.
@@ -230,16 +246,14 @@ impl Hook {
 impl Rule {
     fn new(entry: &RuleEntry, groups: &BTreeMap<u32, &str>, now_ns: u64) -> Self {
         let RuleEntry { rule, state, policy, container } = entry;
-        let parts = rule.loss.p[0].parts();
         let ends = (rule.active_until_ns != u64::MAX).then_some(rule.active_until_ns);
         let realised = state.lost as f64 / state.matched as f64 * 100.0;
         Self {
             number: rule.id,
             policy: policy.clone(),
             container: container.clone(),
-            r#match: Condition::new(&rule.matcher, groups),
-            loss: (parts > 0).then(|| Loss { percent: text::percent_of_parts(parts), parts }),
-            partition: rule.partition != entropy_common::fault::partition::Partition::NONE,
+            r#match: Matched::new(&rule.matcher, groups),
+            faults: Faults::new(rule),
             seed: rule.seed.to_string(),
             starts_in_ns: rule.active_from_ns.saturating_sub(now_ns),
             ends_in_ns: ends.map(|ends| ends.saturating_sub(now_ns)),
@@ -250,28 +264,39 @@ impl Rule {
                 lost_packets: state.lost,
                 lost_bytes: state.lost_bytes,
                 realised_loss_percent: (state.matched > 0).then_some(realised),
+                queue_dropped_packets: state.queue_dropped,
+                delayed_packets: state.delayed,
+                reordered_packets: state.reordered,
+                duplicated_packets: state.duplicated,
+                shaped_packets: state.shaped,
+                marked_packets: state.marked,
+                delays: buckets(state),
             },
         }
     }
 }
 
-impl Condition {
+fn buckets(state: &RuleState) -> Vec<Bucket> {
+    let counted = (0..).zip(state.delays).filter(|(_, packets)| *packets > 0);
+    counted.map(|(index, packets)| Bucket { from_ns: bucket_start_ns(index), packets }).collect()
+}
+
+impl Matched {
     fn new(matcher: &Match, groups: &BTreeMap<u32, &str>) -> Self {
         let group = (matcher.peer_group != 0).then_some(matcher.peer_group);
-        let has_ports = matcher.port_last != 0;
         Self {
             peer_group: group,
             peer: group.and_then(|group| groups.get(&group)).map(|&peer| peer.to_owned()),
-            protocol: match matcher.protocol {
-                ANY_PROTOCOL => None,
-                ANY_ICMP => Some("icmp".into()),
-                6 => Some("tcp".into()),
-                17 => Some("udp".into()),
-                number => Some(number.to_string()),
-            },
-            port_first: has_ports.then_some(matcher.port_first),
-            port_last: has_ports.then_some(matcher.port_last),
+            condition: Condition::new(matcher),
         }
+    }
+
+    /// One line.
+    pub(super) fn describe(&self) -> String {
+        self.condition.describe(self.peer_group.map(|group| match &self.peer {
+            Some(peer) if !peer.is_empty() => format!("peer {peer}"),
+            _ => format!("peer group {group}"),
+        }))
     }
 }
 

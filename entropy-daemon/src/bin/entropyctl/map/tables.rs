@@ -2,7 +2,7 @@
 
 use entropy_common::stats::Event;
 
-use super::document::{Condition, Document, Hook, Interface, PeerGroup, Rule};
+use super::document::{Document, Hook, Interface, PeerGroup, Rule};
 use crate::{
     args::Part,
     output::{
@@ -106,11 +106,12 @@ fn rules(document: &Document) -> String {
         Column::text("CONTAINER", 30),
         Column::text("POLICY", 30),
         Column::text("MATCH", 48),
-        Column::text("FAULT", 32),
+        Column::text("FAULT", 60),
         Column::number("SEEN"),
         Column::number("MATCHED"),
         Column::number("LOST"),
         Column::number("REALISED"),
+        Column::number("DELAYED"),
         Column::number("SEED"),
     ]);
     for_each_rule(document, table, |hook, rule| {
@@ -120,12 +121,13 @@ fn rules(document: &Document) -> String {
             hook.direction.into(),
             or_unknown(&rule.container),
             or_unknown(&rule.policy),
-            describe_match(&rule.r#match),
+            rule.r#match.describe(),
             describe_fault(rule),
             counters.seen_packets.to_string(),
             counters.matched_packets.to_string(),
             counters.lost_packets.to_string(),
             text::share(counters.lost_packets, counters.matched_packets),
+            counters.delayed_packets.to_string(),
             rule.seed.clone(),
         ]
     })
@@ -143,6 +145,12 @@ fn counters(document: &Document) -> String {
         Column::number("MATCHED BYTES"),
         Column::number("LOST"),
         Column::number("LOST BYTES"),
+        Column::number("NO ROOM"),
+        Column::number("DELAYED"),
+        Column::number("REORDERED"),
+        Column::number("DUPLICATED"),
+        Column::number("SHAPED"),
+        Column::number("MARKED"),
     ]);
     for_each_rule(document, table, |hook, rule| {
         let counters = &rule.counters;
@@ -157,6 +165,12 @@ fn counters(document: &Document) -> String {
             counters.matched_bytes.to_string(),
             counters.lost_packets.to_string(),
             counters.lost_bytes.to_string(),
+            counters.queue_dropped_packets.to_string(),
+            counters.delayed_packets.to_string(),
+            counters.reordered_packets.to_string(),
+            counters.duplicated_packets.to_string(),
+            counters.shaped_packets.to_string(),
+            counters.marked_packets.to_string(),
         ]
     })
 }
@@ -248,27 +262,8 @@ fn or_unknown(name: &str) -> String {
     if name.is_empty() { "(unknown)".into() } else { name.to_owned() }
 }
 
-fn describe_match(condition: &Condition) -> String {
-    let peer = condition.peer_group.map(|group| match &condition.peer {
-        Some(peer) if !peer.is_empty() => format!("peer {peer}"),
-        _ => format!("peer group {group}"),
-    });
-    let protocol = condition.protocol.as_ref().map(|protocol| {
-        let is_number = protocol.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number { format!("protocol {protocol}") } else { protocol.clone() }
-    });
-    let port = condition.port_first.zip(condition.port_last).map(|(first, last)| {
-        if first == last { format!("port {first}") } else { format!("port {first}-{last}") }
-    });
-    let parts: Vec<String> = [peer, protocol, port].into_iter().flatten().collect();
-    if parts.is_empty() { "all IP packets".into() } else { parts.join(", ") }
-}
-
 fn describe_fault(rule: &Rule) -> String {
-    let loss = rule.loss.as_ref().map(|loss| format!("loss {}", text::rate(loss.parts)));
-    let partition = rule.partition.then(|| "partition".to_owned());
-    let faults: Vec<String> = loss.into_iter().chain(partition).collect();
-    let faults = if faults.is_empty() { "none".into() } else { faults.join(", ") };
+    let faults = rule.faults.describe();
     match (rule.starts_in_ns, rule.ends_in_ns) {
         (_, Some(0)) => format!("{faults} (over)"),
         (0, None) => faults,

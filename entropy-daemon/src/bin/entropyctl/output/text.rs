@@ -1,6 +1,6 @@
 //! Text of others, made fit for a terminal, and quantities for people.
 
-use ipnet::IpNet;
+use entropy_daemon::network::Network;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// `text` with everything escaped that could move the cursor, turn the text around or hide: control,
@@ -46,9 +46,10 @@ pub(crate) fn width(text: &str) -> usize {
 }
 
 /// A network in CIDR notation, a single address without its length.
-pub(crate) fn network(network: &IpNet) -> String {
-    if network.prefix_len() == network.max_prefix_len() {
-        network.addr().to_string()
+pub(crate) fn network(network: &Network) -> String {
+    let not = if network.excluded { "!" } else { "" };
+    if network.net.prefix_len() == network.net.max_prefix_len() {
+        format!("{not}{}", network.net.addr())
     } else {
         network.to_string()
     }
@@ -83,12 +84,6 @@ pub(crate) fn share(part: u64, whole: u64) -> String {
     let text =
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     if text == "100" { ">99.99 %".into() } else { format!("{text} %") }
-}
-
-/// A share in parts of 2^32 as the shortest percentage that stands for it: `2 %`.
-pub(crate) fn rate(parts: u64) -> String {
-    let percent = percent_of_parts(parts);
-    format!("{percent} %")
 }
 
 /// The percentage with the fewest decimals that rounds to so many parts of 2^32: what a person
@@ -150,11 +145,11 @@ mod tests {
         use entropy_daemon::policy::Rate;
         for written in ["0%", "0.01%", "1%", "2%", "2.5%", "10%", "33.333%", "50%", "100%"] {
             let parts = written.parse::<Rate>().unwrap().parts();
-            assert_eq!(rate(parts).replace(" %", "%"), written);
+            assert_eq!(format!("{}%", percent_of_parts(parts)), written);
         }
         // The smallest there is, and the last below one.
-        assert_eq!(rate(1), "0.00000002 %");
-        assert_ne!(rate((1 << 32) - 1), "100 %");
+        assert_eq!(percent_of_parts(1), 0.000_000_02);
+        assert!(percent_of_parts((1 << 32) - 1) < 100.0);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The JSON of `validate`.
 
-use entropy_daemon::policy::{Peer, Policy, Problem};
+use entropy_daemon::{
+    plan::conditions,
+    policy::{Peer, Policy, Problem, Records},
+};
 use serde::Serialize;
 
 use super::{Source, Verdict};
-use crate::output::text;
+use crate::output::{condition::Condition, fault::Faults};
 
 /// What `validate --output json` writes.
 #[derive(Debug, Serialize)]
@@ -53,10 +56,9 @@ struct PolicyEntry {
     /// Seed as a decimal string, as JavaScript's numbers are too short for it; null if the daemon
     /// draws one.
     seed: Option<String>,
-    /// Share of packets lost, in percent; null without loss.
-    loss_percent: Option<f64>,
-    /// Whether everything that matches is cut off.
-    partition: bool,
+    /// What happens to them.
+    #[serde(flatten)]
+    faults: Faults,
 }
 
 /// Which packets a policy is for; null stands for any.
@@ -66,12 +68,9 @@ struct MatchEntry {
     peer_selector: Option<String>,
     /// Networks at the other end, in CIDR notation.
     peer_networks: Option<Vec<String>>,
-    /// `tcp`, `udp`, `icmp` or a decimal IP protocol number.
-    protocol: Option<String>,
-    /// First port of the range.
-    port_first: Option<u16>,
-    /// Last port of the range.
-    port_last: Option<u16>,
+    /// What else must hold.
+    #[serde(flatten)]
+    condition: Condition,
 }
 
 /// One problem.
@@ -147,13 +146,11 @@ impl From<&Policy> for PolicyEntry {
             r#match: MatchEntry {
                 peer_selector,
                 peer_networks,
-                protocol: policy.matcher.protocol.map(|protocol| protocol.to_string()),
-                port_first: policy.matcher.port.map(|port| port.first),
-                port_last: policy.matcher.port.map(|port| port.last),
+                condition: Condition::new(&conditions(policy)),
             },
             seed: policy.seed.map(|seed| seed.to_string()),
-            loss_percent: policy.faults.loss.map(|rate| text::percent_of_parts(rate.parts())),
-            partition: policy.faults.partition,
+            // What is in a file has records, or it would have been refused.
+            faults: Faults::new(&policy.faults.records().unwrap_or(Records::NONE).rule()),
         }
     }
 }

@@ -1,8 +1,13 @@
 //! Policies for people.
 
-use entropy_daemon::policy::{Faults, Match, Peer, Policy};
+use entropy_daemon::{
+    plan::conditions,
+    policy::{Peer, Policy},
+};
 
 use crate::output::{
+    condition::Condition,
+    fault::Faults,
     table::{Column, Table},
     text,
 };
@@ -14,7 +19,7 @@ pub(super) fn policies_table(policies: &[Policy]) -> Table<6> {
         Column::text("TARGET", 40),
         Column::text("DIRECTION", 9),
         Column::text("MATCH", 60),
-        Column::text("FAULT", 40),
+        Column::text("FAULT", 60),
     ]);
     for policy in policies {
         table.row([
@@ -22,34 +27,29 @@ pub(super) fn policies_table(policies: &[Policy]) -> Table<6> {
             &policy.origin.to_string(),
             &policy.target.to_string(),
             &policy.direction.to_string(),
-            &describe_match(&policy.matcher),
-            &describe_faults(&policy.faults),
+            &describe_match(policy),
+            &describe_faults(policy),
         ]);
     }
     table
 }
 
-fn describe_match(matcher: &Match) -> String {
-    let peer = matcher.peer.as_ref().map(|peer| match peer {
+fn describe_match(policy: &Policy) -> String {
+    let peer = policy.matcher.peer.as_ref().map(|peer| match peer {
         Peer::Containers(selector) => format!("peer {selector}"),
         Peer::Networks(networks) => {
             let networks: Vec<String> = networks.iter().map(text::network).collect();
             format!("peer {}", networks.join(" "))
         }
     });
-    let protocol = matcher.protocol.map(|protocol| match protocol.to_string() {
-        number if number.bytes().all(|b| b.is_ascii_digit()) => format!("protocol {number}"),
-        name => name,
-    });
-    let port = matcher.port.map(|port| format!("port {port}"));
-    let parts: Vec<String> = [peer, protocol, port].into_iter().flatten().collect();
-    if parts.is_empty() { "all IP packets".into() } else { parts.join(", ") }
+    Condition::new(&conditions(policy)).describe(peer)
 }
 
-fn describe_faults(faults: &Faults) -> String {
-    let loss = faults.loss.map(|rate| format!("loss {}", rate.to_string().replace('%', " %")));
-    let partition = faults.partition.then(|| "partition".to_owned());
-    loss.into_iter().chain(partition).collect::<Vec<_>>().join(", ")
+fn describe_faults(policy: &Policy) -> String {
+    policy.faults.records().map_or_else(
+        |mistake| mistake.to_string(),
+        |records| Faults::new(&records.rule()).describe(),
+    )
 }
 
 #[cfg(test)]
@@ -87,6 +87,6 @@ bc      web.toml:6  app      egress     protocol 132                            
     #[test]
     fn a_policy_without_match_is_for_all_packets() {
         let policies = policies("[[policy]]\ntarget = \"app\"\npartition = true\n");
-        assert_eq!(describe_match(&policies[0].matcher), "all IP packets");
+        assert_eq!(describe_match(&policies[0]), "all IP packets");
     }
 }

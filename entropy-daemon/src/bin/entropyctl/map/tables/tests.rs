@@ -78,10 +78,10 @@ fn rules_are_shown_with_where_what_and_how_much() {
     assert_eq!(
         shown(&[Part::Rules]),
         [
-            "INTERFACE DIRECTION CONTAINER POLICY MATCH FAULT SEEN MATCHED LOST REALISED SEED",
+            "INTERFACE DIRECTION CONTAINER POLICY MATCH FAULT SEEN MATCHED LOST REALISED DELAYED SEED",
             "veth1 egress web\\u{1b}[2J slow-db peer app=db, tcp, port 5432 loss 2 % 5000 3000 59 \
-             1.967 % 18446744073709551615",
-            "veth1 egress (unknown) (unknown) icmp partition 0 0 0 - 3",
+             1.967 % 0 18446744073709551615",
+            "veth1 egress (unknown) (unknown) icmp partition 0 0 0 - 0 3",
         ]
     );
 }
@@ -121,7 +121,10 @@ fn peers_without_address_are_shown_as_such() {
 #[test]
 fn counters_and_hooks_and_events_have_tables_of_their_own() {
     let counters = shown(&[Part::Counters]);
-    assert_eq!(counters[1], "7 veth1 egress web\\u{1b}[2J slow-db 5000 3000 300000 59 5900");
+    assert_eq!(
+        counters[1],
+        "7 veth1 egress web\\u{1b}[2J slow-db 5000 3000 300000 59 5900 0 0 0 0 0 0"
+    );
     let hooks = shown(&[Part::Hooks]);
     assert_eq!(
         hooks[1..],
@@ -158,13 +161,21 @@ fn everything_is_in_the_document_with_units_in_the_names() {
         json!({
             "number": 7, "policy": "slow-db", "container": "web\u{1b}[2J",
             "match": {"peer_group": 1, "peer": "app=db", "protocol": "tcp",
-                      "port_first": 5432, "port_last": 5432},
-            "loss": {"percent": 2.0, "parts": 85_899_346},
-            "partition": false, "seed": "18446744073709551615",
+                      "port_first": 5432, "port_last": 5432, "local_port_first": null,
+                      "local_port_last": null, "remote_port_first": null,
+                      "remote_port_last": null, "tcp_flags": null, "length_first_bytes": null,
+                      "length_last_bytes": null, "payload": null, "flows_percent": null},
+            "loss": {"model": "random", "expected_percent": 2.0,
+                     "parameters_percent": {"rate": 2.0, "correlation": 0.0},
+                     "count": null, "pattern": null, "ecn": false},
+            "delay": null, "reorder": null, "duplicate": null, "rate": null,
+            "partition": null, "seed": "18446744073709551615",
             "starts_in_ns": 0, "ends_in_ns": null,
             "counters": {"seen_packets": 5000, "matched_packets": 3000, "matched_bytes": 300_000,
                          "lost_packets": 59, "lost_bytes": 5900,
-                         "realised_loss_percent": 59.0 / 3000.0 * 100.0},
+                         "realised_loss_percent": 59.0 / 3000.0 * 100.0,
+                "queue_dropped_packets": 0, "delayed_packets": 0, "reordered_packets": 0,
+                "duplicated_packets": 0, "shaped_packets": 0, "marked_packets": 0, "delays": []},
         })
     );
     assert_eq!(document["peer_groups"][0]["networks"], json!(["10.0.0.2/32", "fd00::/64"]));

@@ -1,0 +1,170 @@
+//! Jitter: the distributions, from the programs' arithmetic and on the wire, and the order.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use entropy_common::{
+    fault::delay::Delay,
+    host::{Host, HostMemory},
+    rule::{Direction, Rule},
+};
+
+use super::{
+    bench::{Bench, Fault, Side},
+    milliseconds,
+    plot::Plot,
+    probe::{Kind, Pace, Seen, probe},
+    report::{Report, Row},
+    sample::{kolmogorov_smirnov, median, moments, out_of_order},
+    shape::{Asked, Shape},
+    site::{Site, Way},
+};
+
+const SECTION: &str = "Jitter";
+const BASE_MS: u64 = 50;
+const JITTER_MS: u64 = 10;
+/// Packets of the model: what the programs compute.
+const MODEL: u64 = 200_000;
+/// How far the standard deviation may be from what was asked.
+const MARGIN: f64 = 0.02;
+/// Least probability of Kolmogorov and Smirnov's test.
+const LEAST: f64 = 0.001;
+
+/// Measures every shape, then the order.
+pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    for shape in Shape::ALL {
+        model(bench, report, shape)?;
+        wire(bench, report, shape)?;
+    }
+    order(bench, report)
+}
+
+fn delay(shape: Shape) -> Result<Delay> {
+    shape.delay(BASE_MS * 1_000_000, JITTER_MS * 1_000_000).context("the delay is too long")
+}
+
+fn row(what: &str, shape: Shape, parameter: &'static str) -> Row {
+    Row {
+        section: SECTION,
+        fault: format!("{BASE_MS} ms, jitter {JITTER_MS} ms, {}, {what}", shape.name()),
+        parameter,
+        ..Row::default()
+    }
+}
+
+/// The departures that the programs give, by the code that they share with the host.
+fn model(bench: &Bench, report: &mut Report, shape: Shape) -> Result<()> {
+    let delay = delay(shape)?;
+    let (host, memory) = (Host::new(&[], &[]).with_distributions(), HostMemory::default());
+    let mut sample: Vec<f64> = (0..MODEL)
+        .map(|ordinal| milliseconds(delay.given(bench.seed, ordinal, &memory, &host) as f64))
+        .collect();
+    sample.sort_unstable_by(f64::total_cmp);
+    let asked = JITTER_MS as f64 * shape.deviation();
+    let deviation = moments(&sample).1;
+    report.add(Row {
+        asked: Some(asked),
+        entropy: Some(deviation),
+        criterion: "within 2 %".into(),
+        holds: Some((deviation / asked - 1.0).abs() <= MARGIN),
+        note: format!("n = {MODEL}"),
+        ..row("departures", shape, "standard deviation [ms]")
+    });
+    let chance = fit(&sample, shape);
+    report.add(Row {
+        entropy: Some(chance),
+        criterion: format!("above {LEAST}"),
+        holds: Some(chance > LEAST),
+        note: format!("n = {MODEL}"),
+        ..row("departures", shape, "Kolmogorov-Smirnov p")
+    });
+    Ok(())
+}
+
+fn fit(sorted: &[f64], shape: Shape) -> f64 {
+    let asked = Asked::new(shape, BASE_MS as f64, JITTER_MS as f64);
+    kolmogorov_smirnov(sorted, |delay| asked.share(delay))
+}
+
+fn fault(shape: Shape, keep_order: bool) -> Result<Fault> {
+    let delay = Delay { keep_order: u32::from(keep_order), ..delay(shape)? };
+    let distribution = match shape {
+        Shape::Uniform => String::new(),
+        _ => format!(" distribution {}", shape.name()),
+    };
+    Ok(Fault {
+        rule: Rule { delay, ..Rule::NONE },
+        tc: format!("netem delay {BASE_MS}ms {JITTER_MS}ms{distribution} limit 1000000"),
+    })
+}
+
+fn once(bench: &Bench) -> Result<Vec<Seen>> {
+    let count = if bench.quick { 500 } else { 4000 };
+    let pace = Pace { count, gap: Duration::from_millis(1) };
+    let site = &bench.site;
+    let ends = (&site.container, &site.neighbour, Site::far_address(Way::Bridged, 4));
+    let seen = probe(Kind::Udp, ends, pace)?;
+    ensure!(seen.len() as u64 == count, "{} of {count} packets came", seen.len());
+    Ok(seen)
+}
+
+/// Delays of datagrams, less the median of those without a fault.
+fn wire(bench: &mut Bench, report: &mut Report, shape: Shape) -> Result<()> {
+    let fault = fault(shape, false)?;
+    let mut usual = 0.0;
+    let mut samples = Vec::new();
+    for side in Side::ALL {
+        let seen = bench.with(side, Direction::Egress, &fault, once)?;
+        let mut delays: Vec<f64> =
+            seen.iter().map(|seen| milliseconds(seen.delay_ns as f64) - usual).collect();
+        if side == Side::Without {
+            usual = median(&mut delays);
+        }
+        delays.sort_unstable_by(f64::total_cmp);
+        samples.push(delays);
+    }
+    let note = format!("n = {}, less the median without", samples[1].len());
+    let [without, entropy, netem] = [0, 1, 2].map(|side| Some(moments(&samples[side]).1));
+    report.add(Row {
+        asked: Some(JITTER_MS as f64 * shape.deviation()),
+        without,
+        entropy,
+        netem,
+        note: note.clone(),
+        ..row("on the wire", shape, "standard deviation [ms]")
+    });
+    let [entropy, netem] = [1, 2].map(|side: usize| Some(fit(&samples[side], shape)));
+    report.add(Row { entropy, netem, note, ..row("on the wire", shape, "Kolmogorov-Smirnov p") });
+    let asked = Asked::new(shape, BASE_MS as f64, JITTER_MS as f64).curve(200);
+    let title = format!("{BASE_MS} ms, jitter {JITTER_MS} ms, {}", shape.name());
+    report.curves.push(Plot::distribution(
+        &format!("jitter-{}", shape.name()),
+        &title,
+        asked,
+        &samples[1],
+        &samples[2],
+    ));
+    Ok(())
+}
+
+/// With `order = "keep"` nothing overtakes.
+fn order(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    let shape = Shape::Uniform;
+    let fault = fault(shape, true)?;
+    let mut late = Vec::new();
+    for side in Side::ALL {
+        let seen = bench.with(side, Direction::Egress, &fault, once)?;
+        late.push(out_of_order(seen.iter().map(|seen| seen.number)) as f64);
+    }
+    report.add(Row {
+        asked: Some(0.0),
+        without: Some(late[0]),
+        entropy: Some(late[1]),
+        netem: Some(late[2]),
+        criterion: "none with Entropy".into(),
+        holds: Some(late[1] == 0.0),
+        note: "netem has no such option".into(),
+        ..row("order = keep", shape, "packets out of order")
+    });
+    Ok(())
+}
