@@ -214,6 +214,9 @@ impl Daemon {
         if let Some(reason) = kernel.untimed() {
             plan.refuse_timed(reason);
         }
+        if let Some(reason) = kernel.unwired() {
+            plan.refuse_wired(reason);
+        }
         let lease = &mut self.lease;
         lease.renew_if_due(kernel);
         let outcome =

@@ -163,11 +163,21 @@ impl Plan {
     /// Leaves out delay, reordering and rate, for which the host has no queue, and names the
     /// injections that had them.
     pub fn refuse_timed(&mut self, reason: &str) {
+        self.refuse(reason, Records::is_timed, Records::without_timed);
+    }
+
+    /// Leaves out damage and loss by segment, for which the host has no wire, and names the injections
+    /// that had them.
+    pub fn refuse_wired(&mut self, reason: &str) {
+        self.refuse(reason, Records::is_wired, Records::without_wired);
+    }
+
+    fn refuse(&mut self, reason: &str, needs: fn(&Records) -> bool, rest: fn(&Records) -> Records) {
         self.retain(|injection| {
-            if !injection.faults.is_timed() {
+            if !needs(&injection.faults) {
                 return Ok(());
             }
-            injection.faults = injection.faults.without_timed();
+            injection.faults = rest(&injection.faults);
             Err(reason.to_owned())
         });
         self.tidy();

@@ -22,9 +22,9 @@ pub mod watch;
 pub use directory::{LoadError, load_directory, load_files};
 pub use file::parse;
 pub use model::{
-    Chance, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss, LossModel,
-    Match, Origin, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue, Reorder,
-    TcpFlags,
+    Chance, Corrupt, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss,
+    LossModel, Match, Origin, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue,
+    Reorder, TcpFlags,
 };
 pub use problem::{Mistake, Position, Problem, Problems};
 pub use records::Records;

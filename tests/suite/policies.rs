@@ -107,7 +107,8 @@ fn hit_by_policy(daemon: &Daemon) -> Result<BTreeMap<String, u64>> {
             + state.delayed
             + state.shaped
             + state.reordered
-            + state.duplicated;
+            + state.duplicated
+            + state.corrupted;
     }
     Ok(hit)
 }

@@ -326,6 +326,24 @@ fn without_a_queue_timed_faults_are_named_and_the_others_stay() {
     assert_eq!((plan.hooks.len(), plan.interfaces.len(), plan.hits["slow"]), (0, 0, 1));
 }
 
+#[test]
+fn without_a_wire_damage_and_loss_by_segment_are_named_and_the_others_stay() {
+    let with = |name: &str, faults: &str| cut(name, "").replace("partition = true", faults);
+    let text = [
+        with("bent", "corrupt = \"1%\"\ndelay = \"80ms\""),
+        with("frames", "loss = { rate = \"2%\", per = \"segment\" }"),
+        with("lossy", "loss = \"2%\""),
+    ]
+    .concat();
+    let mut plan = planned(&text, &[web(7)]);
+    plan.refuse_wired("no wire");
+    let left = vec!["bent", "lossy"];
+    assert_eq!(on_hooks(&plan), [(7, "egress", left.clone()), (7, "ingress", left)]);
+    assert!(plan.hooks.values().flatten().all(|injection| !injection.faults.is_wired()));
+    let named: Vec<_> = plan.unsupported.iter().map(|u| (&*u.policy, &*u.reason)).collect();
+    assert_eq!(named, [("bent", "no wire"), ("frames", "no wire")]);
+}
+
 /// The seeds of the rules of all policies, in the order of hooks and policies.
 fn seeds(text: &str, targets: &[Target], daemon: u64) -> Vec<u64> {
     plan(&policies(text), targets, daemon).hooks.values().flatten().map(|i| i.seed).collect()

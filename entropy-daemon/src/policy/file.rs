@@ -130,6 +130,7 @@ const ROOT: Shape<()> = Shape {
         ("delay", BELOW_POLICY),
         ("reorder", BELOW_POLICY),
         ("duplicate", BELOW_POLICY),
+        ("corrupt", BELOW_POLICY),
         ("rate", BELOW_POLICY),
         ("partition", BELOW_POLICY),
     ],

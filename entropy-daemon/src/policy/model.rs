@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use self::fault::{
-    Chance, Delay, DelayTime, Distribution, Faults, Link, Loss, LossModel, Partition, Percentiles,
-    Queue, Reorder,
+    Chance, Corrupt, Delay, DelayTime, Distribution, Faults, Link, Loss, LossModel, Partition,
+    Percentiles, Queue, Reorder,
 };
 use super::selector::Selector;
 use super::text;

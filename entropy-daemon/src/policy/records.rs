@@ -3,6 +3,7 @@
 use entropy_common::{
     chance::{Probability, correlated},
     fault::{
+        corrupt,
         delay::{self, table},
         duplicate, loss, partition,
         rate::{self, RateError},
@@ -34,6 +35,8 @@ pub struct Records {
     pub reorder: reorder::Reorder,
     /// Duplicates.
     pub duplicate: duplicate::Duplicate,
+    /// Damage.
+    pub corrupt: corrupt::Corrupt,
     /// Bandwidth.
     pub rate: rate::Rate,
     /// Partition.
@@ -51,6 +54,7 @@ impl Records {
         percentiles: None,
         reorder: reorder::Reorder::NONE,
         duplicate: duplicate::Duplicate::NONE,
+        corrupt: corrupt::Corrupt::NONE,
         rate: rate::Rate::NONE,
         partition: partition::Partition::NONE,
     };
@@ -63,6 +67,7 @@ impl Records {
             delay: self.delay,
             reorder: self.reorder,
             duplicate: self.duplicate,
+            corrupt: self.corrupt,
             rate: self.rate,
             partition: self.partition,
             ..Rule::NONE
@@ -85,6 +90,19 @@ impl Records {
             rate: rate::Rate::NONE,
             ..self.clone()
         }
+    }
+
+    /// Whether frames are looked at one by one.
+    #[must_use]
+    pub fn is_wired(&self) -> bool {
+        self.rule().is_wired()
+    }
+
+    /// The same without what happens to single frames.
+    #[must_use]
+    pub fn without_wired(&self) -> Self {
+        let loss = if self.loss.is_by_segment() { loss::Loss::NONE } else { self.loss };
+        Self { loss, corrupt: corrupt::Corrupt::NONE, ..self.clone() }
     }
 }
 
@@ -112,6 +130,10 @@ impl Faults {
             duplicate: self
                 .duplicate
                 .map_or(none.duplicate, |chance| duplicate::Duplicate { chance: chance.record() }),
+            corrupt: self.corrupt.map_or(none.corrupt, |damage| corrupt::Corrupt {
+                chance: damage.chance.record(),
+                silent: u32::from(damage.silent),
+            }),
             rate: self.rate.as_ref().map_or(Ok(none.rate), Link::record)?,
             partition: match self.partition {
                 None => none.partition,
@@ -172,7 +194,8 @@ impl Loss {
                 })?
             }
         };
-        Ok(if self.ecn { record.with_ecn() } else { record })
+        let record = if self.ecn { record.with_ecn() } else { record };
+        Ok(if self.per_segment { record.with_segments() } else { record })
     }
 }
 

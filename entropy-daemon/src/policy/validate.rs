@@ -69,13 +69,17 @@ const POLICY: Shape<Draft> = Shape {
             name: "duplicate",
             read: |d, field, report| d.faults.duplicate = fault::duplicate(field, report),
         },
+        Key {
+            name: "corrupt",
+            read: |d, field, report| d.faults.corrupt = fault::corrupt(field, report),
+        },
         Key { name: "rate", read: |d, field, report| d.faults.rate = fault::rate(field, report) },
         Key {
             name: "partition",
             read: |d, field, report| d.faults.partition = fault::partition(field, report),
         },
     ],
-    other_versions: &["corrupt", "schedule"],
+    other_versions: &["schedule"],
     elsewhere: &[
         ("peer", "write it inside match: match = { peer = \"app=db\" }"),
         ("protocol", "write it inside match: match = { protocol = \"tcp\" }"),
@@ -91,7 +95,7 @@ const POLICY: Shape<Draft> = Shape {
 };
 
 /// The keys of [`POLICY`] that are faults.
-const FAULTS: [&str; 6] = ["loss", "delay", "reorder", "duplicate", "rate", "partition"];
+const FAULTS: [&str; 7] = ["loss", "delay", "reorder", "duplicate", "corrupt", "rate", "partition"];
 
 /// Reads the table of one policy, which begins at offset `start` and is the file's `number`th.
 pub(crate) fn policy(

@@ -15,6 +15,8 @@ pub struct Faults {
     pub reorder: Option<Reorder>,
     /// Packets arrive twice.
     pub duplicate: Option<Chance>,
+    /// Frames arrive damaged.
+    pub corrupt: Option<Corrupt>,
     /// A link of limited bandwidth.
     pub rate: Option<Link>,
     /// Nothing gets through, or nothing new.
@@ -45,6 +47,8 @@ pub struct Loss {
     pub model: LossModel,
     /// Whether packets that can be marked with congestion experienced are marked instead.
     pub ecn: bool,
+    /// Whether each segment of a super-packet is lost for itself.
+    pub per_segment: bool,
 }
 
 /// Which packets vanish.
@@ -158,6 +162,15 @@ pub struct Reorder {
     pub gap: u32,
     /// How far a packet jumps; `None` for all the way of a delay.
     pub jump: Option<Span>,
+}
+
+/// Frames arrive damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Corrupt {
+    /// Which frames.
+    pub chance: Chance,
+    /// Whether the checksum is made to fit, so that the application gets the damage.
+    pub silent: bool,
 }
 
 /// A link of limited bandwidth.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::policy::{
-    Chance, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss, LossModel,
-    Match, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue, Rate, Reorder, Size,
-    Span, TcpFlags, parse,
+    Chance, Corrupt, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss,
+    LossModel, Match, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue, Rate,
+    Reorder, Size, Span, TcpFlags, parse,
 };
 
 fn policies(text: &str) -> Vec<Policy> {
@@ -31,7 +31,7 @@ fn random(text: &str, correlation: &str) -> Chance {
 }
 
 fn plain(text: &str) -> Loss {
-    Loss { model: LossModel::Random(random(text, "0%")), ecn: false }
+    Loss { model: LossModel::Random(random(text, "0%")), ecn: false, per_segment: false }
 }
 
 /// The faults of a policy with this line and nothing else.
@@ -296,4 +296,20 @@ fn networks_can_be_left_out_of_a_list() {
     assert_eq!(list("[\"10.0.0.0/8\", \"!10.1.0.0/16\"]"), "10.0.0.0/8 !10.1.0.0/16");
     assert_eq!(list("\"!10.0.0.1\""), "0.0.0.0/0 ::/0 !10.0.0.1/32");
     assert_eq!(list("[\"!fd00::/8\"]"), "0.0.0.0/0 ::/0 !fd00::/8");
+}
+
+#[test]
+fn damage_is_found_out_unless_it_is_silent() {
+    let corrupt = |text: &str| faults(&format!("corrupt = {text}")).corrupt.unwrap();
+    let damage = |rate, correlation, silent| Corrupt { chance: random(rate, correlation), silent };
+    assert_eq!(corrupt("\"0.1%\""), damage("0.1%", "0%", false));
+    let full = "{ rate = \"1%\", correlation = \"9%\", silent = true }";
+    assert_eq!(corrupt(full), damage("1%", "9%", true));
+}
+
+#[test]
+fn a_loss_is_per_packet_unless_it_says_per_segment() {
+    let loss = |more: &str| faults(&format!("loss = {{ rate = \"2%\"{more} }}")).loss.unwrap();
+    let per = ["", ", per = \"packet\"", ", per = \"segment\""].map(|m| loss(m).per_segment);
+    assert_eq!(per, [false, false, true]);
 }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::{delay::delay, link::rate, loss::loss};
-use crate::policy::model::{Chance, Faults, Partition, Reorder};
+use crate::policy::model::{Chance, Corrupt, Faults, Partition, Reorder};
 use crate::policy::problem::Mistake;
 use crate::policy::report::{Field, Key, Present, Report, Shape};
 use crate::policy::text::quoted;
@@ -184,6 +184,38 @@ pub(crate) fn duplicate(field: &Field<'_>, report: &mut Report) -> Option<Chance
     chance(keys.rate, keys.correlation)
 }
 
+#[derive(Default)]
+struct CorruptKeys {
+    rate: Option<Rate>,
+    correlation: Option<Rate>,
+    silent: bool,
+}
+
+const CORRUPT_HELP: &str =
+    "write corrupt = \"0.1%\" or corrupt = { rate = \"0.1%\", silent = true }";
+
+const CORRUPT: Shape<CorruptKeys> = Shape {
+    keys: &[
+        Key { name: "rate", read: |c, field, report| c.rate = quantity(field, report) },
+        Key {
+            name: "correlation",
+            read: |c, field, report| c.correlation = quantity(field, report),
+        },
+        Key {
+            name: "silent",
+            read: |c, field, report| c.silent = flag(field, report).unwrap_or_default(),
+        },
+    ],
+    other_versions: &[],
+    elsewhere: &[],
+};
+
+/// `"0.1%"` or a table.
+pub(crate) fn corrupt(field: &Field<'_>, report: &mut Report) -> Option<Corrupt> {
+    let keys = number_or_table((&CORRUPT, "rate", CORRUPT_HELP), field, report)?;
+    Some(Corrupt { chance: chance(keys.rate, keys.correlation)?, silent: keys.silent })
+}
+
 const PARTITION_HELP: &str = "write partition = true or partition = \"new-connections\"";
 
 /// `true`, or `"new-connections"`.
@@ -216,6 +248,7 @@ pub(crate) fn check_together(faults: &Faults, table: &DeTable<'_>, report: &mut 
             ("delay", rest.delay.is_some()),
             ("reorder", rest.reorder.is_some()),
             ("duplicate", rest.duplicate.is_some()),
+            ("corrupt", rest.corrupt.is_some()),
             ("rate", rest.rate.is_some()),
         ];
         let others: Vec<_> = others.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();

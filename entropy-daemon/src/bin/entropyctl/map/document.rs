@@ -149,6 +149,10 @@ pub(super) struct Counters {
     pub(super) reordered_packets: u64,
     /// Packets that were sent twice.
     pub(super) duplicated_packets: u64,
+    /// Frames of matching packets that came out of the wire.
+    pub(super) frames: u64,
+    /// Frames that were damaged.
+    pub(super) corrupted_frames: u64,
     /// Packets that waited for a link.
     pub(super) shaped_packets: u64,
     /// Packets marked with congestion experienced.
@@ -268,6 +272,8 @@ impl Rule {
                 delayed_packets: state.delayed,
                 reordered_packets: state.reordered,
                 duplicated_packets: state.duplicated,
+                frames: state.framed,
+                corrupted_frames: state.corrupted,
                 shaped_packets: state.shaped,
                 marked_packets: state.marked,
                 delays: buckets(state),

@@ -126,11 +126,17 @@ fn rules(document: &Document) -> String {
             counters.seen_packets.to_string(),
             counters.matched_packets.to_string(),
             counters.lost_packets.to_string(),
-            text::share(counters.lost_packets, counters.matched_packets),
+            text::share(counters.lost_packets, candidates(rule)),
             counters.delayed_packets.to_string(),
             rule.seed.clone(),
         ]
     })
+}
+
+/// What the loss of a rule chooses from.
+fn candidates(rule: &Rule) -> u64 {
+    let counters = &rule.counters;
+    if rule.faults.loses_segments() { counters.frames } else { counters.matched_packets }
 }
 
 fn counters(document: &Document) -> String {
@@ -149,6 +155,8 @@ fn counters(document: &Document) -> String {
         Column::number("DELAYED"),
         Column::number("REORDERED"),
         Column::number("DUPLICATED"),
+        Column::number("FRAMES"),
+        Column::number("CORRUPTED"),
         Column::number("SHAPED"),
         Column::number("MARKED"),
     ]);
@@ -169,6 +177,8 @@ fn counters(document: &Document) -> String {
             counters.delayed_packets.to_string(),
             counters.reordered_packets.to_string(),
             counters.duplicated_packets.to_string(),
+            counters.frames.to_string(),
+            counters.corrupted_frames.to_string(),
             counters.shaped_packets.to_string(),
             counters.marked_packets.to_string(),
         ]

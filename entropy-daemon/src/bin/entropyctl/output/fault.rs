@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use entropy_common::{
     chance::correlated::Chance,
     fault::{
+        corrupt::Corrupt as CorruptRecord,
         delay::{
             CONSTANT, Delay as DelayRecord, PERCENTILE_BITS, TABLE, TABLE_BITS, UNIFORM_BITS,
             table::Distribution,
@@ -32,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) reorder: Option<Reorder>,
     /// Packets arrive twice.
     pub(crate) duplicate: Option<Share>,
+    /// Frames arrive damaged.
+    pub(crate) corrupt: Option<Corrupt>,
     /// A link of limited bandwidth.
     pub(crate) rate: Option<Rate>,
     /// `everything` or `new-connections` is cut off.
@@ -63,6 +66,18 @@ pub(crate) struct Loss {
     pattern: Option<String>,
     /// Whether packets that can be marked are marked instead.
     ecn: bool,
+    /// `packet`, or `segment`: each segment of a super-packet for itself.
+    per: &'static str,
+}
+
+/// Which frames are damaged.
+#[derive(Debug, Serialize)]
+pub(crate) struct Corrupt {
+    /// How often.
+    #[serde(flatten)]
+    share: Share,
+    /// Whether the checksum is made to fit the damage.
+    silent: bool,
 }
 
 /// By how much packets are delayed.
@@ -120,6 +135,7 @@ impl Faults {
             reorder: rule.reorder.acts().then(|| Reorder::new(&rule.reorder)),
             duplicate: (!rule.duplicate.chance.rate.is_never())
                 .then(|| Share::new(rule.duplicate.chance)),
+            corrupt: rule.corrupt.acts().then(|| Corrupt::new(&rule.corrupt)),
             rate: rule.rate.acts().then(|| Rate::new(&rule.rate)),
             partition: match rule.partition {
                 Partition::NONE => None,
@@ -129,6 +145,11 @@ impl Faults {
         }
     }
 
+    /// Whether segments are lost, and not packets.
+    pub(crate) fn loses_segments(&self) -> bool {
+        self.loss.as_ref().is_some_and(|loss| loss.per == "segment")
+    }
+
     /// One line; `none` where nothing happens.
     pub(crate) fn describe(&self) -> String {
         let parts = [
@@ -136,6 +157,7 @@ impl Faults {
             self.delay.as_ref().map(Delay::describe),
             self.reorder.as_ref().map(Reorder::describe),
             self.duplicate.as_ref().map(|share| format!("duplicate {}", share.describe())),
+            self.corrupt.as_ref().map(Corrupt::describe),
             self.rate.as_ref().map(Rate::describe),
             self.partition.map(|what| match what {
                 "everything" => "partition".to_owned(),
@@ -204,6 +226,7 @@ impl Loss {
             pattern: (record.model == loss::PATTERN)
                 .then(|| (0..length.min(64)).map(digit).collect()),
             ecn: record.ecn != 0,
+            per: if record.is_by_segment() { "segment" } else { "packet" },
         }
     }
 
@@ -227,7 +250,20 @@ impl Loss {
             "pattern" => format!("loss by pattern {}", self.pattern.as_deref().unwrap_or_default()),
             model => format!("loss {expected} % ({model})"),
         };
-        if self.ecn { format!("{text} or ECN mark") } else { text }
+        let unit = if self.per == "segment" { " per segment" } else { "" };
+        let mark = if self.ecn { " or ECN mark" } else { "" };
+        format!("{text}{unit}{mark}")
+    }
+}
+
+impl Corrupt {
+    fn new(record: &CorruptRecord) -> Self {
+        Self { share: Share::new(record.chance), silent: record.silent != 0 }
+    }
+
+    fn describe(&self) -> String {
+        let how = if self.silent { " silently" } else { "" };
+        format!("corrupt {}{how}", self.share.describe())
     }
 }
 

@@ -13,6 +13,7 @@ const HELP: &str = "write loss = \"2%\" or loss = { rate = \"2%\", burst = 3 }";
 const BURST_HELP: &str = "write the mean number of packets lost in a row, such as burst = 3 or 2.5";
 const PATTERN_HELP: &str = "write 1 to 64 of 0 and 1, such as \"0010\"; 1 is lost";
 const EVERY_HELP: &str = "write every = 10 to lose each tenth packet";
+const PER_HELP: &str = "write per = \"segment\" or per = \"packet\"";
 const FIRST_HELP: &str = "write first = 3 to lose the first three packets";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ struct Keys {
     first: Option<u64>,
     pattern: Option<(u64, u32)>,
     ecn: bool,
+    per_segment: bool,
 }
 
 impl Keys {
@@ -89,6 +91,10 @@ const LOSS: Shape<Keys> = Shape {
         Key {
             name: "ecn",
             read: |keys, field, report| keys.ecn = flag(field, report).unwrap_or_default(),
+        },
+        Key {
+            name: "per",
+            read: |keys, field, report| keys.per_segment = per(field, report).unwrap_or_default(),
         },
     ],
     other_versions: &[],
@@ -150,7 +156,7 @@ pub(crate) fn loss(field: &Field<'_>, report: &mut Report) -> Option<Loss> {
     if report.findings.len() != before {
         return None;
     }
-    let loss = Loss { model: assemble(&keys)?, ecn: keys.ecn };
+    let loss = Loss { model: assemble(&keys)?, ecn: keys.ecn, per_segment: keys.per_segment };
     field.accept(report, loss.record().map(|_| loss))
 }
 
@@ -175,7 +181,7 @@ fn check_form(keys: &Keys, field: &Field<'_>, report: &mut Report) {
         if *key != form.main && !form.others.contains(key) {
             let allowed: Vec<_> = [form.main].iter().chain(form.others).copied().collect();
             let reason = format!("does not go with {}", form.called);
-            let help = format!("remove it; {} takes {}, ecn", form.called, allowed.join(", "));
+            let help = format!("remove it; {} takes {}, ecn, per", form.called, allowed.join(", "));
             report.wrong(*at, &format!("{}.{key}", field.path), Mistake::new(reason, help));
         }
     }
@@ -240,6 +246,17 @@ fn model(field: &Field<'_>, report: &mut Report) -> Option<Model> {
     };
     field.wrong(report, Mistake::new(format!("{} is no loss model", quoted(text)), help));
     None
+}
+
+/// Whether segments are lost, and not packets.
+fn per(field: &Field<'_>, report: &mut Report) -> Option<bool> {
+    let text = field.string(report, PER_HELP)?;
+    if !matches!(text, "segment" | "packet") {
+        let reason = format!("{} is nothing that can be lost", quoted(text));
+        field.wrong(report, Mistake::new(reason, PER_HELP));
+        return None;
+    }
+    Some(text == "segment")
 }
 
 /// A number of packets with up to three decimals, in thousandths.

@@ -167,15 +167,15 @@ fn everything_is_in_the_document_with_units_in_the_names() {
                       "length_last_bytes": null, "payload": null, "flows_percent": null},
             "loss": {"model": "random", "expected_percent": 2.0,
                      "parameters_percent": {"rate": 2.0, "correlation": 0.0},
-                     "count": null, "pattern": null, "ecn": false},
-            "delay": null, "reorder": null, "duplicate": null, "rate": null,
+                     "count": null, "pattern": null, "ecn": false, "per": "packet"},
+            "delay": null, "reorder": null, "duplicate": null, "corrupt": null, "rate": null,
             "partition": null, "seed": "18446744073709551615",
             "starts_in_ns": 0, "ends_in_ns": null,
             "counters": {"seen_packets": 5000, "matched_packets": 3000, "matched_bytes": 300_000,
                          "lost_packets": 59, "lost_bytes": 5900,
                          "realised_loss_percent": 59.0 / 3000.0 * 100.0,
                 "queue_dropped_packets": 0, "delayed_packets": 0, "reordered_packets": 0,
-                "duplicated_packets": 0, "shaped_packets": 0, "marked_packets": 0, "delays": []},
+                "duplicated_packets": 0, "frames": 0, "corrupted_frames": 0, "shaped_packets": 0, "marked_packets": 0, "delays": []},
         })
     );
     assert_eq!(document["peer_groups"][0]["networks"], json!(["10.0.0.2/32", "fd00::/64"]));
