@@ -22,6 +22,7 @@ const TCA_STATS_APP: u16 = 4;
 const TCA_FQ_PLIMIT: u16 = 1;
 const TCA_FQ_FLOW_PLIMIT: u16 = 2;
 const TCA_FQ_RATE_ENABLE: u16 = 5;
+const TCA_FQ_TIMER_SLACK: u16 = 13;
 const TCA_FQ_HORIZON: u16 = 14;
 const TCA_FQ_HORIZON_DROP: u16 = 15;
 
@@ -97,6 +98,8 @@ fn encode(options: FqOptions) -> Vec<u8> {
         // Departure times are honoured all the same; what is off is pacing by socket, which would
         // slow down a container's own TCP.
         (TCA_FQ_RATE_ENABLE, 0),
+        // The kernel's 10 us would make every packet late by as much: a timer with slack fires at its end.
+        (TCA_FQ_TIMER_SLACK, 0),
         (TCA_FQ_HORIZON, options.horizon_us),
     ];
     let mut bytes = Vec::with_capacity(8 * (attributes.len() + 1));
