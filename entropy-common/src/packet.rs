@@ -121,9 +121,9 @@ impl Packet {
         ports: Ports::NONE,
     };
 
-    /// A small TCP segment over IPv4, for tests.
-    #[cfg(test)]
-    pub(crate) const EXAMPLE: Self = Self {
+    /// A small TCP segment over IPv4, for tests and predictions.
+    #[cfg(any(test, feature = "user"))]
+    pub const EXAMPLE: Self = Self {
         length: 100,
         payload: 46,
         upper: 34,

@@ -1,5 +1,7 @@
 //! The main job, shown: what was asked, and what containers measured before, during and after.
 
+mod ping;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -8,27 +10,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use entropy_daemon::datapath::inspect;
 
+use self::ping::{Measure, Pings};
 use crate::{
     daemon::Installation,
     docker::{Container, Docker, Interface},
+    netns::Netns,
     snapshot::Snapshot,
-    stats::Binomial,
     wait::{patience, until_true},
 };
 
 /// Pings per measurement, and the time between two of them in seconds.
 const PINGS: u64 = 200;
 const INTERVAL: &str = "0.01";
-/// How often a right result would be called wrong.
-const ALPHA: f64 = 1e-6;
 
 /// A policy that is shown, and what it should do to the pings between containers.
 struct Scene {
     title: &'static str,
     policy: &'static str,
+    measure: Measure,
     paths: &'static [Path],
 }
 
@@ -38,7 +40,7 @@ struct Path {
     from: usize,
     to: usize,
     v6: bool,
-    /// Percentage of the pings that should have no answer.
+    /// What should be measured, in the unit of the scene.
     asked: u64,
 }
 
@@ -51,17 +53,33 @@ const fn path(from: usize, to: usize, v6: bool, asked: u64) -> Path {
     Path { from, to, v6, asked }
 }
 
-const SCENES: [Scene; 2] = [
+const SCENES: [Scene; 4] = [
     Scene {
         title: "loss: 20 % of what web sends vanishes",
         policy: "[[policy]]\nname = \"lossy-web\"\ntarget = \"app=web\"\n\
                  direction = \"egress\"\nloss = \"20%\"\n",
+        measure: Measure::Lost,
         paths: &[path(WEB, DB, false, 20), path(WEB, DB, true, 20), path(OTHER, DB, false, 0)],
+    },
+    Scene {
+        title: "latency: what db sends and receives is 40 ms late, give or take 5 ms",
+        policy: "[[policy]]\nname = \"far-db\"\ntarget = \"app=db\"\n\
+                 delay = { base = \"40ms\", jitter = \"5ms\", distribution = \"normal\" }\n",
+        measure: Measure::RoundTrip,
+        paths: &[path(WEB, DB, false, 80), path(DB, WEB, true, 80), path(WEB, OTHER, false, 0)],
+    },
+    Scene {
+        title: "reordering: a quarter of what web sends overtakes what was sent before it",
+        policy: "[[policy]]\nname = \"jumpy-web\"\ntarget = \"app=web\"\n\
+                 direction = \"egress\"\ndelay = \"50ms\"\nreorder = \"25%\"\n",
+        measure: Measure::Overtaking,
+        paths: &[path(WEB, DB, false, 25), path(WEB, DB, true, 25), path(DB, OTHER, false, 0)],
     },
     Scene {
         title: "partition: web and db cannot reach one another",
         policy: "[[policy]]\nname = \"web-from-db\"\ntarget = \"app=web\"\n\
                  match = { peer = \"app=db\" }\npartition = true\n",
+        measure: Measure::Lost,
         paths: &[
             path(WEB, DB, false, 100),
             path(DB, WEB, true, 100),
@@ -100,7 +118,12 @@ pub fn run() -> Result<u8> {
     let daemon = installation.start(&[])?;
     let mut table = String::new();
     let mut right = true;
+    let has_queue = Netns::kernel_has_qdisc("fq")?;
     for scene in &SCENES {
+        if scene.measure.needs_queue() && !has_queue {
+            say(&format!("not shown, as this kernel has no sch_fq: {}", scene.title));
+            continue;
+        }
         right &= play(scene, &installation, &stage, &mut table)
             .with_context(|| format!("the daemon's log:\n{}", daemon.log()))?;
     }
@@ -150,12 +173,16 @@ fn play(
     writeln!(
         table,
         "\n  {:<22}{:>8}{:>10}{:>10}{:>10}",
-        "pings lost", "asked", "before", "during", "after"
+        scene.measure.title(),
+        "asked",
+        "before",
+        "during",
+        "after"
     )?;
     let mut right = true;
     for (number, path) in scene.paths.iter().enumerate() {
-        let as_asked = Binomial::new(PINGS, path.asked as f64 / 100.0).interval(ALPHA);
-        let good = before[number] == 0 && after[number] == 0 && as_asked.contains(&during[number]);
+        let pings = [&before[number], &during[number], &after[number]];
+        let good = scene.measure.is_as_asked(path.asked, pings);
         right &= good;
         let route = format!(
             "{} to {}, {}",
@@ -163,22 +190,17 @@ fn play(
             name(LABELS[path.to]),
             if path.v6 { "IPv6" } else { "IPv4" }
         );
+        let [before, during, after] = pings.map(|pings| scene.measure.show(pings));
         writeln!(
             table,
-            "  {route:<22}{:>6} %{:>10}{:>10}{:>10}{}",
+            "  {route:<22}{:>6} {:<2}{before:>9}{during:>10}{after:>10}{}",
             path.asked,
-            share(before[number]),
-            share(during[number]),
-            share(after[number]),
+            scene.measure.unit(),
             if good { "" } else { "  not as asked" }
         )?;
     }
     writeln!(table)?;
     Ok(right)
-}
-
-fn share(lost: u64) -> String {
-    format!("{:.1} %", lost as f64 * 100.0 / PINGS as f64)
 }
 
 /// Waits until the kernel has rules, or none.
@@ -189,59 +211,30 @@ fn await_rules(wanted: bool) -> Result<()> {
     })
 }
 
-/// Pings along all paths at the same time and returns how many had no answer.
-fn measure(scene: &Scene, stage: &Stage) -> Result<Vec<u64>> {
+/// Pings along all paths at the same time.
+fn measure(scene: &Scene, stage: &Stage) -> Result<Vec<Pings>> {
     let start = Instant::now();
-    let lost = thread::scope(|scope| {
+    let pings = thread::scope(|scope| {
         let pings: Vec<_> =
             scene.paths.iter().map(|path| scope.spawn(move || ping(stage, path))).collect();
         pings
             .into_iter()
             .map(|ping| ping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect::<Result<Vec<u64>>>()
+            .collect::<Result<Vec<Pings>>>()
     })?;
     if start.elapsed() > Duration::from_secs(30) {
         say("(a slow machine: the pings took longer than they should)");
     }
-    Ok(lost)
+    Ok(pings)
 }
 
-fn ping(stage: &Stage, path: &Path) -> Result<u64> {
+fn ping(stage: &Stage, path: &Path) -> Result<Pings> {
     let to = &stage.interfaces[path.to];
     let (family, address) = match path.v6 {
         false => ("-4", IpAddr::from(to.v4)),
         true => ("-6", IpAddr::from(to.v6)),
     };
     let count = PINGS.to_string();
-    let command =
-        ["ping", family, "-q", "-c", &count, "-i", INTERVAL, "-W", "1", &address.to_string()];
-    let output = stage.containers[path.from].exec(&command)?;
-    answered(&output).map(|answered| PINGS.saturating_sub(answered))
-}
-
-/// Reads "200 packets transmitted, 160 packets received, 20% packet loss".
-fn answered(output: &str) -> Result<u64> {
-    let answered = output
-        .lines()
-        .find(|line| line.contains("packets transmitted"))
-        .and_then(|line| line.split(", ").nth(1))
-        .and_then(|part| part.split(' ').next())
-        .and_then(|number| number.parse().ok());
-    match answered {
-        Some(answered) => Ok(answered),
-        None => bail!("ping did not say how many answers it got: {output}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::answered;
-
-    #[test]
-    fn the_summary_of_ping_is_read() {
-        let output =
-            "PING\r\n\r\n200 packets transmitted, 163 packets received, 18% packet loss\r\n";
-        assert_eq!(answered(output).unwrap(), 163);
-        assert!(answered("ping: bad address").is_err());
-    }
+    let command = ["ping", family, "-c", &count, "-i", INTERVAL, "-W", "1", &address.to_string()];
+    Pings::read(&stage.containers[path.from].exec(&command)?, PINGS)
 }

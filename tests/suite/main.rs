@@ -16,6 +16,7 @@ mod lifecycle;
 mod line;
 mod loss;
 mod partition;
+mod plan;
 mod policies;
 mod programs;
 mod rules;

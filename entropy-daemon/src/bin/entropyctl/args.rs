@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use entropy_daemon::docker::{Endpoint, EndpointError};
 
 const EXIT_CODES: &str = "\
 Exit codes:
    0  fine
    1  the operation failed, or `doctor` found something missing that entropyd needs
   64  wrong usage
-  65  wrong policies (`validate`)";
+  65  wrong policies (`validate`, `plan`)";
 
 /// Looks at and mends what entropyd works with.
 ///
@@ -44,6 +45,12 @@ pub(crate) enum Verb {
     /// that is not hidden.
     #[command(after_help = EXIT_CODES)]
     Validate(Validate),
+    /// Show which containers policies would hit, and what that would mean. Changes nothing.
+    ///
+    /// The figures come from the code that decides in the kernel, asked about packets that are nowhere.
+    /// Whether this host's kernel can do it all is what `doctor` says.
+    #[command(after_help = EXIT_CODES)]
+    Plan(Plan),
     /// Show the pinned maps, with the daemon alive or dead.
     #[command(subcommand)]
     Map(MapCommand),
@@ -64,6 +71,32 @@ pub(crate) struct Validate {
     /// Policy files, or directories of them.
     #[arg(required = true, value_name = "FILE", value_parser = named_path)]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Policy files, or directories of them.
+    #[arg(required = true, value_name = "FILE", value_parser = named_path)]
+    pub(crate) paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) engine: Engine,
+}
+
+/// Where the containers are.
+#[derive(Debug, Args)]
+pub(crate) struct Engine {
+    /// Container engine: unix://PATH, tcp://HOST:PORT or http://HOST:PORT [default: $DOCKER_HOST,
+    /// else the local Docker socket].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) docker: Option<String>,
+}
+
+impl Engine {
+    /// Its address.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, EndpointError> {
+        self.docker.as_deref().map_or_else(Endpoint::from_env, Endpoint::parse)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,10 +151,8 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "DIR", default_value = "/etc/entropy/policies")]
     pub(crate) policies: PathBuf,
 
-    /// Container engine: unix://PATH, tcp://HOST:PORT or http://HOST:PORT [default: $DOCKER_HOST,
-    /// else the local Docker socket].
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) docker: Option<String>,
+    #[command(flatten)]
+    pub(crate) engine: Engine,
 }
 
 fn named_path(text: &str) -> Result<PathBuf, &'static str> {

@@ -3,10 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use entropy_daemon::{
-    docker::Endpoint,
-    doctor::{self, Check, Options, Status},
-};
+use entropy_daemon::doctor::{self, Check, Options, Status};
 use serde::Serialize;
 
 use crate::{
@@ -29,10 +26,7 @@ struct Document<'a> {
 }
 
 pub(crate) async fn run(arguments: Doctor, format: Format) -> Result<ExitCode> {
-    let docker = match &arguments.docker {
-        Some(address) => Endpoint::parse(address),
-        None => Endpoint::from_env(),
-    };
+    let docker = arguments.engine.endpoint();
     let checks = doctor::examine(&Options { policies: arguments.policies, docker }).await;
     let ready = checks.iter().all(Check::is_ready);
     match format {

@@ -5,6 +5,7 @@ mod cleanup;
 mod doctor;
 mod map;
 mod output;
+mod plan;
 mod validate;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn run(Arguments { output: format, verb }: Arguments) -> Result<ExitCode> {
     let result = runtime.block_on(async {
         match verb {
             Verb::Validate(arguments) => validate::run(&arguments, format),
+            Verb::Plan(arguments) => plan::run(&arguments, format).await,
             Verb::Map(MapCommand::List) => map::list::run(format),
             Verb::Map(MapCommand::Dump(arguments)) => map::dump::run(&arguments, format).await,
             Verb::Doctor(arguments) => doctor::run(arguments, format).await,

@@ -123,7 +123,7 @@ fn counters_and_hooks_and_events_have_tables_of_their_own() {
     let counters = shown(&[Part::Counters]);
     assert_eq!(
         counters[1],
-        "7 veth1 egress web\\u{1b}[2J slow-db 5000 3000 300000 59 5900 0 0 0 0 0 0"
+        "7 veth1 egress web\\u{1b}[2J slow-db 5000 3000 300000 59 5900 0 0 0 0 0 0 0 0"
     );
     let hooks = shown(&[Part::Hooks]);
     assert_eq!(
