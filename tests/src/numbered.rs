@@ -4,6 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -46,18 +47,12 @@ pub fn wrong_bits(a: &[u8], b: &[u8]) -> Option<u32> {
 /// # Errors
 /// When the kernel refuses.
 pub fn send(from: &Netns, to: &Netns, address: IpAddr, count: u32) -> Result<Vec<Vec<u8>>> {
-    let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
-    make_large(&receiver)?;
-    receiver.set_read_timeout(Some(patience(1) / 2))?;
-    let target = receiver.local_addr()?;
-    let any: SocketAddr =
-        if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
-    let sender = from.run(|| UdpSocket::bind(any))??;
+    let (sender, receiver) = pair(from, to, address)?;
     thread::scope(|scope| {
         let receiving = scope.spawn(|| receive(&receiver, count));
         let start = Instant::now();
         for number in 0..count {
-            sender.send_to(&content(number), target).context("send a datagram")?;
+            sender.send(&content(number)).context("send a datagram")?;
             if number % BURST == 0 {
                 // Twenty thousand a second: no queue of the laboratory overflows.
                 let due = start + number * Duration::from_micros(50);
@@ -69,6 +64,80 @@ pub fn send(from: &Netns, to: &Netns, address: IpAddr, count: u32) -> Result<Vec
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Datagrams one by one over some time, each with its number.
+#[derive(Debug)]
+pub struct Stream {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+}
+
+impl Stream {
+    /// Opens the sockets.
+    ///
+    /// # Errors
+    /// When the address is not in the receiver's namespace.
+    pub fn new(from: &Netns, to: &Netns, address: IpAddr) -> Result<Self> {
+        let (sender, receiver) = pair(from, to, address)?;
+        Ok(Self { sender, receiver })
+    }
+
+    /// Sends one after each pause until it is over. Returns how many were sent, and the numbers of those
+    /// that came, in this order.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn run(&self, pause: Duration, is_over: impl Fn() -> bool) -> Result<(u32, Vec<u32>)> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let receiving = scope.spawn(|| self.receive(&done));
+            let mut sent = 0;
+            let result = loop {
+                if is_over() {
+                    break Ok(sent);
+                }
+                if let Err(error) = self.sender.send(&content(sent)) {
+                    break Err(error).context("send a datagram");
+                }
+                sent += 1;
+                thread::sleep(pause);
+            };
+            done.store(true, Ordering::Relaxed);
+            match receiving.join() {
+                Ok(received) => Ok((result?, received?)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// What comes until it is done and nothing more does.
+    fn receive(&self, done: &AtomicBool) -> Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        loop {
+            let ends = done.load(Ordering::Relaxed);
+            let mut bytes = [0; 2 * LENGTH];
+            match self.receiver.recv(&mut bytes) {
+                Ok(length) => numbers.extend(number(&bytes[..length])),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && ends => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error).context("receive a datagram"),
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+/// A socket that sends to another one, in another namespace.
+fn pair(from: &Netns, to: &Netns, address: IpAddr) -> Result<(UdpSocket, UdpSocket)> {
+    let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
+    make_large(&receiver)?;
+    receiver.set_read_timeout(Some(patience(1) / 2))?;
+    let any: SocketAddr =
+        if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let sender = from.run(|| UdpSocket::bind(any))??;
+    sender.connect(receiver.local_addr()?)?;
+    Ok((sender, receiver))
 }
 
 fn make_large(socket: &UdpSocket) -> Result<()> {

@@ -2,6 +2,7 @@
 //! machines with other kernels as one file.
 
 mod bridged;
+mod changes;
 mod concurrency;
 mod containers;
 mod corrupt;
@@ -15,6 +16,7 @@ mod lease;
 mod lifecycle;
 mod line;
 mod loss;
+mod pairs;
 mod partition;
 mod plan;
 mod policies;
