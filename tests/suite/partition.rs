@@ -1,7 +1,8 @@
 //! A partition stops all IP traffic between those it names, and nothing else.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     ops::Deref,
     process::Command,
@@ -92,6 +93,56 @@ fn connects(from: &Running, to: &Running, address: IpAddr) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
         Err(error) => Err(error).context("connect"),
     }
+}
+
+/// Both ends of a connection.
+fn open(from: &Running, to: &Running, address: IpAddr) -> Result<[TcpStream; 2]> {
+    let listener = to.container.netns()?.run(|| TcpListener::bind((address, 0)))??;
+    let target = listener.local_addr()?;
+    let near = from.container.netns()?.run(move || TcpStream::connect(target))??;
+    let (far, _) = listener.accept()?;
+    for end in [&near, &far] {
+        end.set_read_timeout(Some(patience(10)))?;
+    }
+    Ok([near, far])
+}
+
+/// Something is said in both directions.
+fn talk([near, far]: &mut [TcpStream; 2]) -> Result<()> {
+    for (from, to) in [(&*near, &*far), (&*far, &*near)] {
+        let (mut from, mut to) = (from, to);
+        from.write_all(b"still there?").context("send")?;
+        let mut heard = [0; 12];
+        to.read_exact(&mut heard).context("receive")?;
+        ensure!(&heard == b"still there?", "{heard:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_partition_of_new_connections_stops_those_and_nothing_else() -> Result<()> {
+    let stage = stage!();
+    let three = Three::new(&stage)?;
+    let (web, db) = (&three.web, &three.db);
+    let mut standing = [open(db, web, web.at.v4.into())?, open(db, web, web.at.v6.into())?];
+    let text = "target = 'app=web'\ndirection = 'ingress'\nmatch = { peer = 'app=db' }\n\
+                partition = 'new-connections'";
+    stage.policy("cut", text)?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("cut", &web.at)?;
+    for address in [IpAddr::from(web.at.v4), web.at.v6.into()] {
+        ensure!(!connects(db, web, address)?, "a new connection to {address}");
+    }
+    for address in [IpAddr::from(db.at.v4), db.at.v6.into()] {
+        ensure!(connects(web, db, address)?, "no connection the other way, to {address}");
+    }
+    standing.iter_mut().try_for_each(talk)?;
+    assert_eq!(pass(&db.ways_to(web)?, FEW)?, [FEW; 2], "datagrams");
+    three.others_are_untouched()?;
+    stage.end_policy("cut")?;
+    daemon.await_off(&web.at)?;
+    ensure!(connects(db, web, web.at.v4.into())?, "afterwards");
+    daemon.stop()
 }
 
 /// Makes a container ask anew who has an address, by ARP and by neighbour discovery. `false` where
