@@ -1,5 +1,6 @@
 //! The laboratory: namespaces, Docker engines and traffic for the tests.
 
+pub mod bench;
 pub mod clock;
 pub mod clocked;
 pub mod cpu;

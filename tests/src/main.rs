@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use entropy_tests::{
-    demo,
+    bench, demo,
     engine::{Api, Engine},
     fidelity,
 };
@@ -44,6 +44,8 @@ enum Verb {
     },
     /// Show loss and partition between real containers: before, during and after
     Demo,
+    /// Measure what a packet costs on this kernel
+    Bench,
     /// Measure what Entropy realises of what is asked, with netem beside it
     Fidelity(fidelity::Options),
 }
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Engine { private, command } => with_engine(private, &command),
         Verb::Demo => demo::run(),
+        Verb::Bench => bench::run(),
         Verb::Fidelity(options) => fidelity::run(&options),
     };
     match result {

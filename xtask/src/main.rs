@@ -1,5 +1,6 @@
 //! Builds, tests and demonstrates Entropy.
 
+mod bench;
 mod build;
 mod demo;
 mod exec;
@@ -50,6 +51,8 @@ enum Verb {
     Test(test::Arguments),
     /// Show faults between real containers, here or in a virtual machine
     Demo,
+    /// Measure what a packet costs, on this machine's kernel
+    Bench,
     /// Measure what Entropy realises of what is asked, beside netem, in virtual machines
     Fidelity(fidelity::Arguments),
     /// Check formatting, clippy, documentation and the rules of the house
@@ -82,6 +85,7 @@ fn dispatch(verb: Verb) -> Result<u8> {
         }
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Demo => return demo::run(),
+        Verb::Bench => return bench::run(),
         Verb::Fidelity(arguments) => return fidelity::run(&arguments),
         Verb::Lint => lint::run()?,
         Verb::Run { arguments } => return run::run(&arguments),

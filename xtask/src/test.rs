@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::suite::Suite;
-pub(crate) use self::suite::lab;
+pub(crate) use self::suite::{as_root, lab};
 use self::tally::Tally;
 use crate::{build, exec, place, setup, vm};
 

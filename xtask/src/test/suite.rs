@@ -12,6 +12,9 @@ use super::tally::Tally;
 use super::{Stage, watch};
 use crate::{exec, place, vm};
 
+/// Variables that the suite gets if they are set here.
+const PASSED_ON: [&str; 6] =
+    ["CI", "DOCKER_HOST", "ENTROPY_FULL", "ENTROPY_RECORD", "RUST_BACKTRACE", "RUST_LOG"];
 /// How long the suite may run in a virtual machine, in seconds.
 const VM_LIMIT: u64 = 1200;
 
@@ -106,7 +109,7 @@ impl Suite {
         if let Some(kernel) = vm {
             set("ENTROPY_VM", kernel.name());
         }
-        for name in ["CI", "DOCKER_HOST", "RUST_BACKTRACE", "RUST_LOG"] {
+        for name in PASSED_ON {
             if let Ok(value) = std::env::var(name)
                 && (name != "DOCKER_HOST" || vm.is_none())
             {
@@ -138,7 +141,7 @@ fn program(message: &str) -> Option<(String, PathBuf)> {
 }
 
 /// A command that runs the words added to it as root; `None` when that is not possible.
-fn as_root() -> Option<Command> {
+pub(crate) fn as_root() -> Option<Command> {
     if exec::is_root() {
         // `env` is the first word of every command here; this one has to be a program.
         let mut command = Command::new("env");
