@@ -42,7 +42,13 @@ pub struct Scratch {
     pub verdict: Verdict,
     /// What was decided about a frame at the wire's exit.
     pub crossing: Crossing,
+    /// The packet's first bytes.
+    pub near: [u64; NEAR_WORDS],
 }
+
+/// Words of [`Scratch::near`]: room for Ethernet header, two VLAN tags, IPv6 header and TCP header, and
+/// for an index of seven bits and an IPv6 header behind it.
+pub const NEAR_WORDS: usize = 21;
 
 /// Decides over one packet.
 ///
@@ -59,7 +65,7 @@ pub fn decide<E: Environment>(
     environment: &E,
 ) -> Verdict {
     let mut progress = Progress::ZERO;
-    progress.begin(packet);
+    progress.begin();
     for index in 0..MAX_RULES {
         if index >= set.count as usize {
             break;
@@ -88,29 +94,62 @@ pub fn look<E: Environment>(
     environment: &E,
     progress: &mut Progress,
 ) {
+    if rule.in_force(now_ns)
+        && let Some(tally) = environment.tally(rule.id)
+    {
+        look_at(index, rule, direction, packet, environment, &tally, progress);
+    }
+}
+
+/// Both passes of a set that has one rule only: the same, but the rule's counters are looked up once.
+#[inline(always)]
+pub fn look_and_delay<E: Environment>(
+    rule: &Rule,
+    direction: Direction,
+    packet: &Packet,
+    now_ns: u64,
+    environment: &E,
+    progress: &mut Progress,
+) {
     if !rule.in_force(now_ns) {
         return;
     }
     let Some(tally) = environment.tally(rule.id) else { return };
+    look_at(0, rule, direction, packet, environment, &tally, progress);
+    if progress.must_delay() {
+        delay_by(0, rule, packet, now_ns, environment, &tally, progress);
+    }
+}
+
+#[inline(always)]
+fn look_at<E: Environment>(
+    index: usize,
+    rule: &Rule,
+    direction: Direction,
+    packet: &Packet,
+    environment: &E,
+    tally: &E::Tally,
+    progress: &mut Progress,
+) {
     tally.add(Counter::Seen, 1);
-    if !matches(&rule.matcher, direction, packet, progress.flow, environment) {
+    if !matches(&rule.matcher, direction, packet, environment) {
         return;
     }
     tally.add(Counter::MatchedBytes, u64::from(packet.length));
     let ordinal = tally.add(Counter::Matched, 1);
 
     if rule.partition.hits(packet) {
-        return lose(packet, &tally, progress);
+        return lose(packet, tally, progress);
     }
-    if !rule.loss.is_by_segment() && rule.loss.hits(rule.seed, ordinal, &tally) {
+    if !rule.loss.is_by_segment() && rule.loss.hits(rule.seed, ordinal, tally) {
         if !rule.loss.marks(packet) {
-            return lose(packet, &tally, progress);
+            return lose(packet, tally, progress);
         }
         tally.add(Counter::Marked, 1);
         progress.mark_ce = 1;
     }
     progress.note_ordinal(index, ordinal);
-    if rule.duplicate.hits(rule.seed, ordinal, &tally) {
+    if rule.duplicate.hits(rule.seed, ordinal, tally) {
         progress.duplicate(index);
     }
     progress.wire |= u32::from(rule.is_wired());
@@ -139,7 +178,21 @@ pub fn delay<E: Environment>(
     if progress.lost != 0 || !progress.acts(index) {
         return;
     }
-    let Some(tally) = environment.tally(rule.id) else { return };
+    if let Some(tally) = environment.tally(rule.id) {
+        delay_by(index, rule, packet, now_ns, environment, &tally, progress);
+    }
+}
+
+#[inline(always)]
+fn delay_by<E: Environment>(
+    index: usize,
+    rule: &Rule,
+    packet: &Packet,
+    now_ns: u64,
+    environment: &E,
+    tally: &E::Tally,
+    progress: &mut Progress,
+) {
     let ordinal = progress.ordinal(index);
     // Counted here, where it is certain that the packet is not lost by chance.
     if progress.has_duplicated(index) {
@@ -149,17 +202,17 @@ pub fn delay<E: Environment>(
         return;
     }
     let waited_ns =
-        if rule.rate.acts() { shape(rule, packet, ordinal, now_ns, &tally, progress) } else { 0 };
+        if rule.rate.acts() { shape(rule, packet, ordinal, now_ns, tally, progress) } else { 0 };
     if progress.lost != 0 {
         return;
     }
-    let early = rule.reorder.hits(rule.seed, ordinal, &tally);
+    let early = rule.reorder.hits(rule.seed, ordinal, tally);
     if early {
         tally.add(Counter::Reordered, 1);
         progress.reorder(rule);
     }
     let delay_ns = if rule.delay.acts() {
-        let delay_ns = rule.delay.given(rule.seed, ordinal, &tally, environment);
+        let delay_ns = rule.delay.given(rule.seed, ordinal, tally, environment);
         progress.delay(rule, delay_ns);
         // What goes all the way to the front is not delayed.
         if early && rule.reorder.jump_ns == 0 { 0 } else { delay_ns }
@@ -167,7 +220,7 @@ pub fn delay<E: Environment>(
         0
     };
     progress.split(rule);
-    count_delay(&tally, delay_ns, waited_ns);
+    count_delay(tally, delay_ns, waited_ns);
 }
 
 /// Sends the packet through the rule's link; returns how long that takes in nanoseconds.
@@ -214,10 +267,9 @@ fn matches<E: Environment>(
     matcher: &Match,
     direction: Direction,
     packet: &Packet,
-    flow: u64,
     environment: &E,
 ) -> bool {
-    matcher.holds(direction, packet, flow)
+    matcher.holds(direction, packet)
         && (matcher.peer_group == 0
             || environment.is_peer(&PeerKey::new(
                 matcher.peer_group,

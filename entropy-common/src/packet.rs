@@ -15,7 +15,7 @@ use network_types::{
 
 pub use self::frame::{Frame, Header};
 use self::{
-    frame::Aligned,
+    frame::{Ipv4Words, Ipv6Words},
     upper::{Upper, is_neighbour_discovery, transport, upper_layer},
 };
 use crate::{
@@ -231,18 +231,23 @@ impl Packet {
 
     #[inline(always)]
     fn read_v4<F: Frame + ?Sized>(&mut self, frame: &F, offset: u32) -> Result<(), Unfit> {
-        let Aligned::<Ipv4Hdr>(header) = frame.read(offset).ok_or(Unfit::Malformed)?;
-        let length = u32::from(header.vihl & 0xf) * 4;
-        if header.vihl >> 4 != 4 || length < Ipv4Hdr::LEN as u32 {
+        let [first, second, third, source, destination]: Ipv4Words =
+            frame.read(offset).ok_or(Unfit::Malformed)?;
+        // Version and length, type of service, total length; identification, flags and fragment
+        // offset; time to live, protocol, checksum (RFC 791).
+        let [vihl, tos, total @ ..] = first.to_ne_bytes();
+        let [_, _, fragment @ ..] = second.to_ne_bytes();
+        let length = u32::from(vihl & 0xf) * 4;
+        if vihl >> 4 != 4 || length < Ipv4Hdr::LEN as u32 {
             return Err(Unfit::Malformed);
         }
         let upper = Upper {
-            protocol: header.proto,
+            protocol: third.to_ne_bytes()[1],
             offset: offset + length,
-            present: u16::from_be_bytes(header.frags) & 0x1fff == 0,
+            present: u16::from_be_bytes(fragment) & 0x1fff == 0,
         };
         let transport = transport(frame, &upper);
-        let total = u16::from_be_bytes(header.tot_len);
+        let total = u16::from_be_bytes(total);
         let upper_length = upper_length(frame.length(), offset, total, &upper);
         *self = Self {
             length: frame.length(),
@@ -252,11 +257,11 @@ impl Packet {
             checksum: transport.checksum,
             segments: 1,
             family: Family::V4,
-            source: header.src_addr.into(),
-            destination: header.dst_addr.into(),
+            source: Address { words: [source, 0, 0, 0] },
+            destination: Address { words: [destination, 0, 0, 0] },
             protocol: upper.protocol,
             tcp_flags: transport.tcp_flags,
-            ecn: header.tos & 3,
+            ecn: tos & 3,
             ports: transport.ports,
         };
         Ok(())
@@ -264,19 +269,24 @@ impl Packet {
 
     #[inline(always)]
     fn read_v6<F: Frame + ?Sized>(&mut self, frame: &F, offset: u32) -> Result<(), Unfit> {
-        let Aligned::<Ipv6Hdr>(header) = frame.read(offset).ok_or(Unfit::Malformed)?;
-        if header.vcf[0] >> 4 != 6 {
+        let [first, second, addresses @ ..]: Ipv6Words =
+            frame.read(offset).ok_or(Unfit::Malformed)?;
+        // Version, traffic class and flow label; payload length, next header, hop limit (RFC 8200).
+        let [version, class, ..] = first.to_ne_bytes();
+        let [behind @ .., next_header, hop_limit] = second.to_ne_bytes();
+        let [a, b, c, d, e, f, g, h] = addresses;
+        if version >> 4 != 6 {
             return Err(Unfit::Malformed);
         }
-        let upper = upper_layer(frame, header.next_hdr, offset + Ipv6Hdr::LEN as u32);
+        let upper = upper_layer(frame, next_header, offset + Ipv6Hdr::LEN as u32);
         if upper.present
             && upper.protocol == IpProto::Ipv6Icmp as u8
-            && is_neighbour_discovery(frame, header.hop_limit, upper.offset)
+            && is_neighbour_discovery(frame, hop_limit, upper.offset)
         {
             return Err(Unfit::NeighbourDiscovery);
         }
         let transport = transport(frame, &upper);
-        let behind = u16::from_be_bytes(header.payload_len);
+        let behind = u16::from_be_bytes(behind);
         let start = offset + Ipv6Hdr::LEN as u32;
         let upper_length = upper_length(frame.length(), start, behind, &upper);
         *self = Self {
@@ -287,12 +297,12 @@ impl Packet {
             checksum: transport.checksum,
             segments: 1,
             family: Family::V6,
-            source: header.src_addr.into(),
-            destination: header.dst_addr.into(),
+            source: Address { words: [a, b, c, d] },
+            destination: Address { words: [e, f, g, h] },
             protocol: upper.protocol,
             tcp_flags: transport.tcp_flags,
             // The traffic class stands across the first two bytes; these are its lowest bits.
-            ecn: (header.vcf[1] >> 4) & 3,
+            ecn: (class >> 4) & 3,
             ports: transport.ports,
         };
         Ok(())

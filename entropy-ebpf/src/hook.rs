@@ -8,15 +8,15 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use entropy_common::{
-    decide::{Scratch, delay, look},
-    packet::Unfit,
+    decide::{Scratch, delay, look, look_and_delay},
+    packet::{Packet, Unfit},
     rule::{Direction, Hook, HookKey, MAX_RULES, RuleSet},
     stats::Event,
 };
 
 use crate::{
     apply::{PASS, carry_out},
-    frame::SkbFrame,
+    frame::{FarFrame, NearFrame},
     line,
     maps::{ENTROPY_HOOKS, ENTROPY_LEASE, ENTROPY_RULES, ENTROPY_SCRATCH, Kernel, count},
 };
@@ -60,21 +60,41 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
 pub(crate) extern "C" fn entropy_read(skb: *mut __sk_buff) -> i32 {
     let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+    let Scratch { packet, near, .. } = unsafe { &mut *scratch };
+    let frame = NearFrame::new(&TcContext::new(skb), near);
+    let result = packet.read(&frame);
+    if frame.is_short() {
+        return entropy_read_far(skb);
+    }
+    note(skb, packet, result)
+}
+
+/// The same for a packet whose headers are long, or that is cut off.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn entropy_read_far(skb: *mut __sk_buff) -> i32 {
+    let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own, and nobody else is in it while the program runs.
     let packet = unsafe { &mut (*scratch).packet };
-    let unfit = match packet.read(&SkbFrame(&TcContext::new(skb))) {
+    let result = packet.read(&FarFrame(&TcContext::new(skb)));
+    note(skb, packet, result)
+}
+
+/// Adds what the bytes do not say, or counts the packet as one that has no facts.
+#[inline(always)]
+fn note(skb: *mut __sk_buff, packet: &mut Packet, result: Result<(), Unfit>) -> i32 {
+    let event = match result {
         Ok(()) => {
             // SAFETY: the context is valid while the program runs.
             let segments = unsafe { (*skb).gso_segs };
             packet.segments = if segments == 0 { 1 } else { segments };
             return 1;
         }
-        Err(unfit) => unfit,
+        Err(Unfit::NotIp) => Event::NotIp,
+        Err(Unfit::NeighbourDiscovery) => Event::NeighbourDiscovery,
+        Err(Unfit::Malformed) => Event::Malformed,
     };
-    count(match unfit {
-        Unfit::NotIp => Event::NotIp,
-        Unfit::NeighbourDiscovery => Event::NeighbourDiscovery,
-        Unfit::Malformed => Event::Malformed,
-    });
+    count(event);
     0
 }
 
@@ -125,15 +145,28 @@ fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u6
     let count = set.count.min(MAX_RULES as u32);
     let context = (&raw mut pass).cast::<c_void>();
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
-    let Scratch { packet, progress, verdict, .. } = unsafe { &mut *scratch };
-    progress.begin(packet);
-    // SAFETY: the callback takes what it is given here.
-    unsafe { bpf_loop(count, look_step as *mut c_void, context, 0) };
-    if progress.must_delay() {
-        // SAFETY: as above.
-        unsafe { bpf_loop(count, delay_step as *mut c_void, context, 0) };
+    let Scratch { progress, verdict, .. } = unsafe { &mut *scratch };
+    progress.begin();
+    if count == 1 {
+        // What nearly every set has, and a loop costs.
+        alone(&pass);
+    } else {
+        // SAFETY: the callback takes what it is given here.
+        unsafe { bpf_loop(count, look_step as *mut c_void, context, 0) };
+        if progress.must_delay() {
+            // SAFETY: as above.
+            unsafe { bpf_loop(count, delay_step as *mut c_void, context, 0) };
+        }
     }
     *verdict = progress.verdict(now_ns, &Kernel);
+}
+
+#[inline(never)]
+fn alone(pass: &Pass<'_>) {
+    // SAFETY: see `decide`.
+    let Scratch { packet, progress, .. } = unsafe { &mut *pass.scratch };
+    let rule = &pass.set.rules[0];
+    look_and_delay(rule, pass.direction, packet, pass.now_ns, &Kernel, progress);
 }
 
 unsafe extern "C" fn look_step(index: u64, pass: *mut Pass<'_>) -> i64 {

@@ -129,8 +129,8 @@ fn decide(
     let rules = set.count.min(MAX_RULES as u32);
     let context = (&raw mut pass).cast::<c_void>();
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
-    let Scratch { packet, crossing, .. } = unsafe { &mut *scratch };
-    crossing.begin(packet);
+    let Scratch { crossing, .. } = unsafe { &mut *scratch };
+    crossing.begin();
     // SAFETY: the callback takes what it is given here.
     unsafe { bpf_loop(rules, cross_step as *mut c_void, context, 0) };
     if crossing.lost != 0 {

@@ -4,7 +4,6 @@ use crate::{
     decide::Environment,
     fault::delay::{CONSTANT, MAX_DELAY_NS, at_most, keep_order},
     memory::{Memory, Word},
-    packet::Packet,
     record,
     rule::{MAX_RULES, Rule},
 };
@@ -32,8 +31,6 @@ record! {
     pub struct Progress {
         /// Ordinals of the packet, by index of the rules that matched it.
         pub ordinals: [u64; MAX_RULES],
-        /// [`Packet::flow`].
-        pub flow: u64,
         /// When the slowest link is through with it, in nanoseconds; 0 without links.
         pub link_ns: u64,
         /// Sum of the delays.
@@ -69,7 +66,6 @@ impl Progress {
     /// Nothing is known yet.
     pub const ZERO: Self = Self {
         ordinals: [0; MAX_RULES],
-        flow: 0,
         link_ns: 0,
         delay_ns: 0,
         jump_ns: 0,
@@ -86,10 +82,11 @@ impl Progress {
         _pad: 0,
     };
 
-    /// The beginning of a packet's way, wherever the memory was before.
+    /// The beginning of a packet's way, wherever the memory was before. The ordinals stay: one is
+    /// read only if its rule has noted it.
     #[inline(always)]
-    pub fn begin(&mut self, packet: &Packet) {
-        *self = Self { flow: packet.flow(), ..Self::ZERO };
+    pub fn begin(&mut self) {
+        *self = Self { ordinals: self.ordinals, ..Self::ZERO };
     }
 
     /// Whether the second pass has anything to do.

@@ -16,8 +16,6 @@ use crate::{
 record! {
     /// A frame on its way through the rules at the wire's exit.
     pub struct Crossing {
-        /// [`Packet::flow`].
-        pub flow: u64,
         /// Rules that damage it, one bit each.
         pub corrupted: u32,
         /// The draw for the place of the damage, of the first rule that damages it.
@@ -37,12 +35,12 @@ record! {
 impl Crossing {
     /// Nothing is known yet.
     pub const ZERO: Self =
-        Self { flow: 0, corrupted: 0, corrupt_draw: 0, silent: 0, lost: 0, mark_ce: 0, _pad: 0 };
+        Self { corrupted: 0, corrupt_draw: 0, silent: 0, lost: 0, mark_ce: 0, _pad: 0 };
 
     /// The beginning of a frame's way, wherever the memory was before.
     #[inline(always)]
-    pub fn begin(&mut self, packet: &Packet) {
-        *self = Self { flow: packet.flow(), ..Self::ZERO };
+    pub fn begin(&mut self) {
+        *self = Self::ZERO;
     }
 
     /// Notes that a rule damages the frame. The first one says where; the damage is silent if any of
@@ -78,7 +76,7 @@ pub fn decide<E: Environment>(
     environment: &E,
 ) -> (Crossing, Option<Damage>) {
     let mut crossing = Crossing::ZERO;
-    crossing.begin(packet);
+    crossing.begin();
     let rules = || (0..MAX_RULES).take(set.count as usize);
     for index in rules() {
         let rule = &set.rules[index];
@@ -109,7 +107,7 @@ pub fn cross<E: Environment>(
         return;
     }
     let Some(tally) = environment.tally(rule.id) else { return };
-    if !matches(&rule.matcher, direction, packet, crossing.flow, environment) {
+    if !matches(&rule.matcher, direction, packet, environment) {
         return;
     }
     let ordinal = tally.add(Counter::Framed, 1);

@@ -83,21 +83,20 @@ impl Match {
         _pad: [0; 3],
     };
 
-    /// Whether all conditions hold but the peer's, for which a map has to be asked. `flow` is
-    /// [`Packet::flow`], computed once for all rules.
+    /// Whether all conditions hold but the peer's, for which a map has to be asked.
     ///
     /// One condition after the other, and away at the first that does not hold: a truth value that
     /// is kept for later would double the states that the verifier follows, each time.
     #[inline(always)]
     #[must_use]
-    pub const fn holds(&self, direction: Direction, packet: &Packet, flow: u64) -> bool {
+    pub const fn holds(&self, direction: Direction, packet: &Packet) -> bool {
         self.holds_protocol(packet)
             && self.holds_ports(direction, packet)
             && is_within(packet.length, self.length_first, self.length_last)
             && (self.tcp_mask == 0
                 || (packet.is_tcp() && packet.tcp_flags & self.tcp_mask == self.tcp_value))
             && self.holds_payload(packet)
-            && self.flow_share.hits((mix(flow ^ self.flow_seed as u64) >> 32) as u32)
+            && self.holds_flow(packet)
     }
 
     /// Whether it may hold for some packets of a connection and direction and not for others.
@@ -139,6 +138,13 @@ impl Match {
                 || is_within(local, self.local_first as u32, self.local_last as u32))
             && (self.remote_last == 0
                 || is_within(remote, self.remote_first as u32, self.remote_last as u32))
+    }
+
+    #[inline(always)]
+    const fn holds_flow(&self, packet: &Packet) -> bool {
+        // The hash is not for free, and few rules need it.
+        self.flow_share.parts() == Probability::ALWAYS.parts()
+            || self.flow_share.hits((mix(packet.flow() ^ self.flow_seed as u64) >> 32) as u32)
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@ use super::*;
 use crate::packet::{Ports, tcp};
 
 fn holds(matcher: Match, packet: &Packet) -> bool {
-    matcher.holds(Direction::Egress, packet, packet.flow())
+    matcher.holds(Direction::Egress, packet)
 }
 
 #[test]
@@ -12,8 +12,8 @@ fn local_and_remote_ports_follow_the_direction() {
     let local = Match { local_first: 5000, local_last: 6000, ..Match::ALL };
     let remote = Match { remote_first: 5000, remote_last: 6000, ..Match::ALL };
     for (direction, is_local) in [(Direction::Egress, false), (Direction::Ingress, true)] {
-        assert_eq!(local.holds(direction, &packet, 0), is_local, "{direction:?}");
-        assert_eq!(remote.holds(direction, &packet, 0), !is_local, "{direction:?}");
+        assert_eq!(local.holds(direction, &packet), is_local, "{direction:?}");
+        assert_eq!(remote.holds(direction, &packet), !is_local, "{direction:?}");
     }
     let both = Match { local_first: 40_000, local_last: 40_000, ..remote };
     assert!(holds(both, &packet));
@@ -74,7 +74,7 @@ fn a_share_of_flows_takes_whole_connections() {
             length: 1500,
             ..there
         };
-        let holds_back = matcher.holds(Direction::Ingress, &back, back.flow());
+        let holds_back = matcher.holds(Direction::Ingress, &back);
         assert_eq!(holds(matcher, &there), holds_back, "port {port}");
         hit += u64::from(holds_back);
     }
