@@ -73,6 +73,13 @@ pub fn virtual_machine() -> Option<String> {
     std::env::var("ENTROPY_VM").ok().filter(|version| !version.is_empty())
 }
 
+/// Packets of a measurement of chance by test runs: ten millions, and a tenth of that in a virtual
+/// machine, where they take as long.
+#[must_use]
+pub fn many_packets() -> u32 {
+    if virtual_machine().is_some() { 1_000_000 } else { 10_000_000 }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,4 +1,4 @@
-//! Duplicates and reordering hit the share of packets that was asked for; damage and loss by segment
+//! Loss, duplicates and reordering hit the share of packets that was asked for; damage and loss by segment
 //! that of the frames at the wire's exit.
 
 use anyhow::Result;
@@ -15,6 +15,7 @@ use entropy_tests::{
     netns::Netns,
     object::{LOOPBACK, Object, Skb},
     random::fixed_seed,
+    skip::many_packets,
     stats::{ALPHA, Binomial},
 };
 
@@ -22,9 +23,6 @@ use crate::rules::{LOST, PASS, REDIRECTED, frame};
 
 /// 0 %, 0.01 %, 1 %, 10 %, 50 % and 100 %, in parts of 2^32.
 const RATES: [u64; 6] = [0, 429_497, 42_949_673, 429_496_730, 1 << 31, 1 << 32];
-
-/// Packets of each fault.
-const PACKETS: u32 = 1_000_000;
 
 /// A fault that hits by chance, independently.
 struct Fault {
@@ -36,7 +34,14 @@ struct Fault {
     wired: bool,
 }
 
-const FAULTS: [Fault; 4] = [
+const FAULTS: [Fault; 5] = [
+    Fault {
+        name: "lost",
+        stream: Stream::Loss,
+        put: |rule, chance| rule.loss = Loss::rate(chance.rate),
+        count: |state| state.lost,
+        wired: false,
+    },
     Fault {
         name: "duplicated",
         stream: Stream::Duplicate,
@@ -80,24 +85,28 @@ fn rules(fault: &Fault, base: u64) -> Vec<Rule> {
 }
 
 /// Runs one program on one frame over and over. Damage adds up, but leaves the frame a datagram.
-fn run(object: &mut Object, fault: &Fault) -> Result<()> {
+fn run(object: &mut Object, fault: &Fault, packets: u32) -> Result<()> {
     let frame = frame(false, Protocol::Udp)?;
     let hook = HookKey::new(LOOPBACK, Direction::Egress);
-    let (program, expected) = if fault.wired {
+    let program = if fault.wired {
         object.set_slot(0, Some(hook))?;
-        // Some rule loses everything.
-        let expected = if fault.stream == Stream::Loss { LOST } else { REDIRECTED };
-        (object.program(names::PROGRAM_WIRE)?, expected)
+        object.program(names::PROGRAM_WIRE)?
     } else {
-        (object.hook(Direction::Egress)?, PASS)
+        object.hook(Direction::Egress)?
     };
-    assert_eq!(program.repeat(&frame, Skb::FORWARDED, PACKETS)?, expected, "{}", fault.name);
+    let expected = match (fault.stream, fault.wired) {
+        // Some rule loses everything.
+        (Stream::Loss, _) => LOST,
+        (_, true) => REDIRECTED,
+        (_, false) => PASS,
+    };
+    assert_eq!(program.repeat(&frame, Skb::FORWARDED, packets)?, expected, "{}", fault.name);
     Ok(())
 }
 
 /// Each rate's count lies in its exact 99.9 % interval, and is the one that the host predicts. The
-/// seeds are fixed: with new ones, one of these counts would lie outside in one run of eighty, of
-/// right code.
+/// seeds are fixed: with new ones, one of the twenty that chance has a part in would lie outside in one run
+/// of fifty, of right code.
 #[test]
 fn every_share_lies_in_its_exact_interval() -> Result<()> {
     needs_root!();
@@ -110,8 +119,9 @@ fn measure() -> Result<()> {
         let mut object = Object::load()?;
         let rules = rules(fault, base);
         object.set_rules(HookKey::new(LOOPBACK, Direction::Egress), &rules)?;
-        run(&mut object, fault)?;
-        let packets = u64::from(PACKETS);
+        let packets = many_packets();
+        run(&mut object, fault, packets)?;
+        let packets = u64::from(packets);
         for (rule, parts) in rules.iter().zip(RATES) {
             let state = object.state(rule.id)?;
             let at_hook = if fault.wired { 0 } else { packets };
