@@ -3,7 +3,7 @@
 //! Two passes over the rules of a hook. The first one, [`look`], is about chance: who matches, and
 //! whether the packet is lost or sent twice. Only if it is not lost the second one, [`delay`], is
 //! about time: delays add up, the slowest link wins, a packet is sent early once. So a lost packet
-//! takes no bandwidth. [`Progress`] goes from rule to rule; [`Progress::verdict`] sums up.
+//! takes no bandwidth. (A packet that a [shield](shields) is for meets no rule at all.) [`Progress`] goes from rule to rule; [`Progress::verdict`] sums up.
 //!
 //! What is about single frames ([`wire`]) is decided where there are such: packets that a rule may
 //! damage cross the wire, where super-packets are cut up, and at its exit the rules look again.
@@ -25,7 +25,7 @@ pub use self::{
 use crate::{
     packet::Packet,
     peer::PeerKey,
-    rule::{Direction, MAX_RULES, Match, Rule, RuleSet},
+    rule::{Direction, MAX_RULES, MAX_SHIELDS, Match, Rule, RuleSet},
     stats::{Counter, bucket},
 };
 
@@ -64,6 +64,9 @@ pub fn decide<E: Environment>(
     now_ns: u64,
     environment: &E,
 ) -> Verdict {
+    if is_shielded(set, direction, packet, environment) {
+        return Verdict::default();
+    }
     let mut progress = Progress::ZERO;
     progress.begin();
     for index in 0..MAX_RULES {
@@ -81,6 +84,29 @@ pub fn decide<E: Environment>(
         }
     }
     progress.verdict(now_ns, environment)
+}
+
+/// Whether one of the set's shields lets a packet pass, whatever the rules say.
+#[inline(always)]
+pub fn is_shielded<E: Environment>(
+    set: &RuleSet,
+    direction: Direction,
+    packet: &Packet,
+    environment: &E,
+) -> bool {
+    let used = &set.shields[..(set.shield_count as usize).min(MAX_SHIELDS)];
+    used.iter().any(|shield| shields(shield, direction, packet, environment))
+}
+
+/// Before all: whether this shield lets a packet pass.
+#[inline(always)]
+pub fn shields<E: Environment>(
+    shield: &Match,
+    direction: Direction,
+    packet: &Packet,
+    environment: &E,
+) -> bool {
+    matches(shield, direction, packet, environment)
 }
 
 /// The first pass: one rule, the one with this index in its set, looks at a packet.

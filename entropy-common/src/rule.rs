@@ -15,6 +15,8 @@ use crate::{
 
 /// Most rules that one hook can have.
 pub const MAX_RULES: usize = 16;
+/// Most shields that one hook can have.
+pub const MAX_SHIELDS: usize = 4;
 /// Most hooks of a host.
 pub const MAX_HOOKS: u32 = 65_534;
 /// What a packet carries in `skb->tc_index` into the line when it is to be freed at the exit. No hook
@@ -169,10 +171,12 @@ record! {
         pub hook: HookKey,
         /// How many of `rules` are used, at most [`MAX_RULES`].
         pub count: u32,
-        #[doc(hidden)]
-        pub _pad: u32,
+        /// How many of `shields` are used, at most [`MAX_SHIELDS`].
+        pub shield_count: u32,
         /// The rules; the unused ones are [`Rule::NONE`].
         pub rules: [Rule; MAX_RULES],
+        /// Packets that meet no rule and pass; the unused ones are [`Match::ALL`].
+        pub shields: [Match; MAX_SHIELDS],
     }
 }
 
@@ -182,7 +186,16 @@ impl RuleSet {
     pub fn new(hook: HookKey, rules: &[Rule]) -> Option<Self> {
         let mut all = [Rule::NONE; MAX_RULES];
         all.get_mut(..rules.len())?.copy_from_slice(rules);
-        Some(Self { hook, count: rules.len() as u32, _pad: 0, rules: all })
+        let count = rules.len() as u32;
+        Some(Self { hook, count, shield_count: 0, rules: all, shields: [Match::ALL; MAX_SHIELDS] })
+    }
+
+    /// The set with shields. `None` for more than [`MAX_SHIELDS`].
+    #[must_use]
+    pub fn with_shields(mut self, shields: &[Match]) -> Option<Self> {
+        self.shields.get_mut(..shields.len())?.copy_from_slice(shields);
+        self.shield_count = shields.len() as u32;
+        Some(self)
     }
 
     /// The rules that are used.

@@ -160,11 +160,13 @@ pub enum Event {
     Frame = 14,
     /// A packet was to cross the wire and could not, because there is none: it stayed as it was.
     NotWired = 15,
+    /// A packet met no rule because the operator's guard lets it pass whatever the policies say.
+    Shielded = 16,
 }
 
 impl Event {
     /// All events, in the order of their index.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Packet,
         Self::LeaseExpired,
         Self::NotIp,
@@ -181,6 +183,7 @@ impl Event {
         Self::Wired,
         Self::Frame,
         Self::NotWired,
+        Self::Shielded,
     ];
 
     /// Index in the map.
@@ -210,6 +213,7 @@ impl Event {
             Self::Wired => "wired",
             Self::Frame => "frames",
             Self::NotWired => "not_wired",
+            Self::Shielded => "shielded",
         }
     }
 }

@@ -8,9 +8,9 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use entropy_common::{
-    decide::{Scratch, delay, look, look_and_delay},
+    decide::{Scratch, Verdict, delay, look, look_and_delay, shields},
     packet::{Packet, Unfit},
-    rule::{Direction, Hook, HookKey, MAX_RULES, RuleSet},
+    rule::{Direction, Hook, HookKey, MAX_RULES, MAX_SHIELDS, RuleSet},
     stats::Event,
 };
 
@@ -147,6 +147,16 @@ fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u6
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
     let Scratch { progress, verdict, .. } = unsafe { &mut *scratch };
     progress.begin();
+    let shield_count = set.shield_count.min(MAX_SHIELDS as u32);
+    if shield_count != 0 {
+        // SAFETY: the callback takes what it is given here.
+        unsafe { bpf_loop(shield_count, shield_step as *mut c_void, context, 0) };
+        if progress.shielded != 0 {
+            crate::maps::count(Event::Shielded);
+            *verdict = Verdict::default();
+            return;
+        }
+    }
     if count == 1 {
         // What nearly every set has, and a loop costs.
         alone(&pass);
@@ -159,6 +169,19 @@ fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u6
         }
     }
     *verdict = progress.verdict(now_ns, &Kernel);
+}
+
+unsafe extern "C" fn shield_step(index: u64, pass: *mut Pass<'_>) -> i64 {
+    // SAFETY: `decide` gives a valid one.
+    let pass = unsafe { &*pass };
+    let Some(shield) = pass.set.shields.get(index as usize) else { return 1 };
+    // SAFETY: see `decide`.
+    let Scratch { packet, progress, .. } = unsafe { &mut *pass.scratch };
+    if !shields(shield, pass.direction, packet, &Kernel) {
+        return 0;
+    }
+    progress.shielded = 1;
+    1
 }
 
 #[inline(never)]

@@ -70,7 +70,7 @@ fn the_records_of_this_version_have_these_sizes() {
     let sizes = [
         ("hook key", size_of::<HookKey>(), 8),
         ("hook", size_of::<Hook>(), 8),
-        ("rule set", size_of::<RuleSet>(), 3984),
+        ("rule set", size_of::<RuleSet>(), 4144),
         ("rule state", size_of::<RuleState>(), 424),
         ("peer key", size_of::<PeerKey>(), 20),
         ("peer entry", size_of::<PeerEntry>(), 4),
@@ -83,7 +83,7 @@ fn the_records_of_this_version_have_these_sizes() {
     for (record, size, expected) in sizes {
         assert_eq!(size, expected, "{record}");
     }
-    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v3");
+    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v4");
 }
 
 #[test]

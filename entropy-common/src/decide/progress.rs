@@ -57,8 +57,8 @@ record! {
         pub has_delay: u32,
         /// 1: it may leave out of turn.
         pub overtakes: u32,
-        #[doc(hidden)]
-        pub _pad: u32,
+        /// 1: a shield lets it pass.
+        pub shielded: u32,
     }
 }
 
@@ -79,7 +79,7 @@ impl Progress {
         wire: 0,
         has_delay: 0,
         overtakes: 0,
-        _pad: 0,
+        shielded: 0,
     };
 
     /// The beginning of a packet's way, wherever the memory was before. The ordinals stay: one is

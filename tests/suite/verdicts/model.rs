@@ -4,7 +4,7 @@ use std::{cell::Cell, sync::LazyLock};
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_common::{
-    decide::{Environment, decide},
+    decide::{Environment, decide, is_shielded},
     fault::{
         delay::{
             Tables,
@@ -116,6 +116,9 @@ impl<'a> Model<'a> {
         let ingress = hook.direction == Direction::Ingress as u32;
         let direction = if ingress { Direction::Ingress } else { Direction::Egress };
         let counting = Counting { host: &self.host, missing: &self.missing };
+        if is_shielded(set, direction, &packet, &counting) {
+            return self.pass(Event::Shielded);
+        }
         let verdict = decide(set, direction, &packet, now_ns, &counting);
         if !verdict.lost {
             return if verdict.wire { self.cross() } else { PASS };

@@ -7,7 +7,7 @@ use entropy_common::{
     fault::partition::Partition,
     lease::Lease,
     peer::PeerKey,
-    rule::{Direction, Hook, HookKey, MAX_RULES, Rule, RuleSet},
+    rule::{Direction, Hook, HookKey, MAX_RULES, MAX_SHIELDS, Match, Rule, RuleSet},
     stats::RuleState,
 };
 use entropy_tests::{
@@ -182,8 +182,24 @@ fn side(random: &mut Random, key: HookKey, rules: &[Rule]) -> Side {
     for unused in &mut all[rules.len()..] {
         *unused = Rule { partition: Partition::CUT, id: random.bits() as u32, ..Rule::NONE };
     }
-    let set = RuleSet { hook: key, count: rules.len() as u32, _pad: 0, rules: all };
+    // In a quarter of the scenes; what lies behind those in use must not matter either.
+    let shield_count = if random.one_in(4) { random.between(1, MAX_SHIELDS as u64) } else { 0 };
+    let shields = std::array::from_fn(|index| {
+        if index < shield_count as usize { shield(random) } else { Match::ALL }
+    });
+    let (count, shield_count) = (rules.len() as u32, shield_count as u32);
+    let set = RuleSet { hook: key, count, shield_count, rules: all, shields };
     Side { key, wiring, set, number: random.bits() as u32 & !1 | key.direction }
+}
+
+/// Narrow enough for some packets to meet the rules.
+fn shield(random: &mut Random) -> Match {
+    let port = random.pick(&PORTS);
+    match random.below(3) {
+        0 => Match { remote_first: port, remote_last: port, ..Match::ALL },
+        1 => Match { peer_group: random.between(1, GROUPS) as u32, ..Match::ALL },
+        _ => Match { protocol: 6, ..matcher(random) },
+    }
 }
 
 fn rule(random: &mut Random, id: u32, now_ns: u64, timed: Timed) -> Rule {
