@@ -21,6 +21,8 @@ use crate::{
     policies::Policies,
     reconcile::{Outcome, Reconciler},
     report::Reporter,
+    settings::{Guard, Settings},
+    stop::{Checks, Tripped},
     world::World,
 };
 
@@ -36,6 +38,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 pub struct Config {
     /// Directory of the policy files.
     pub policies: PathBuf,
+    /// What no policy can do, and what stops all of them.
+    pub settings: Settings,
     /// Where the container engine listens.
     pub docker: Endpoint,
     /// How long the kernel goes on injecting without hearing from the daemon; at least
@@ -57,7 +61,10 @@ pub async fn run(config: Config) -> Result<()> {
     // From here on there is something to undo, whatever happens.
     let (watcher, updates) = Watcher::spawn(config.docker.clone(), Timing::default());
     let result = match Daemon::new(&config, netlink) {
-        Ok(mut daemon) => daemon.run(&mut kernel, &mut signals, links, updates).await,
+        Ok(mut daemon) => {
+            let (_checks, trips) = Checks::start(&config.settings.stop);
+            daemon.run(&mut kernel, &mut signals, links, updates, trips).await
+        }
         Err(error) => Err(error),
     };
     drop(watcher);
@@ -109,11 +116,13 @@ impl Signals {
 struct LeaseKeeper {
     length: Duration,
     renewed: Option<Instant>,
+    /// Nothing is to be in force any more.
+    halted: bool,
 }
 
 impl LeaseKeeper {
     fn renew_if_due<D: Datapath>(&mut self, datapath: &mut D) {
-        if self.renewed.is_some_and(|renewed| renewed.elapsed() < self.length / 3) {
+        if self.halted || self.renewed.is_some_and(|renewed| renewed.elapsed() < self.length / 3) {
             return;
         }
         match datapath.renew_lease(self.length) {
@@ -125,6 +134,7 @@ impl LeaseKeeper {
 
 struct Daemon {
     netlink: Netlink,
+    guard: Guard,
     policies: Policies,
     world: World,
     reconciler: Reconciler,
@@ -138,10 +148,11 @@ impl Daemon {
     fn new(config: &Config, netlink: Netlink) -> Result<Self> {
         Ok(Self {
             netlink,
+            guard: config.settings.guard.clone(),
             policies: Policies::watch(&config.policies),
             world: World::default(),
             reconciler: Reconciler::default(),
-            lease: LeaseKeeper { length: config.lease, renewed: None },
+            lease: LeaseKeeper { length: config.lease, renewed: None, halted: false },
             seed: getrandom::u64().context("draw a seed for policies without one")?,
             reporter: Reporter::default(),
             retry: None,
@@ -154,6 +165,7 @@ impl Daemon {
         signals: &mut Signals,
         mut links: LinkMonitor,
         mut updates: mpsc::Receiver<Update>,
+        mut trips: mpsc::Receiver<Tripped>,
     ) -> Result<()> {
         self.policies.load();
         let mut renew = ticker(self.lease.length / 3);
@@ -173,6 +185,10 @@ impl Daemon {
                     }
                 }
                 _ = links.next() => {}
+                Some(tripped) = trips.recv() => {
+                    self.halt(&tripped, kernel);
+                    continue;
+                }
                 _ = renew.tick() => {
                     self.lease.renew_if_due(kernel);
                     continue;
@@ -210,7 +226,16 @@ impl Daemon {
                 return;
             }
         };
-        let mut plan = plan::plan(self.policies.current(), &targets, self.seed);
+        let addresses = match self.netlink.addresses().await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                warn!("list addresses: {error:#}");
+                self.back_off();
+                return;
+            }
+        };
+        let mut plan = plan::plan(self.policies.current(), &targets, self.seed, &self.guard);
+        plan.shield(&self.guard, &addresses);
         if let Some(reason) = kernel.untimed() {
             plan.refuse_timed(reason);
         }
@@ -222,6 +247,17 @@ impl Daemon {
         let outcome =
             self.reconciler.apply(&plan, kernel, |kernel| lease.renew_if_due(kernel)).await;
         self.report(&plan, outcome);
+    }
+
+    /// The end of all faults, until the daemon is started anew.
+    fn halt(&mut self, tripped: &Tripped, kernel: &mut Kernel) {
+        self.lease.halted = true;
+        let Tripped { rule, reason, failures } = tripped;
+        error!("halted by stop rule {rule}, {failures} failures in a row, the last one: {reason}");
+        match kernel.halt() {
+            Ok(()) => error!("all faults have ended; start entropyd anew to go on"),
+            Err(error) => error!("the lease could not be ended, it runs out by itself: {error:#}"),
+        }
     }
 
     fn back_off(&mut self) {

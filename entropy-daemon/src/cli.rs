@@ -8,6 +8,7 @@ use clap::Parser;
 use crate::{
     app::{Config, SHORTEST_LEASE},
     docker::Endpoint,
+    settings::Settings,
 };
 
 /// Injects network failures into Docker containers from inside the kernel.
@@ -21,6 +22,11 @@ pub struct Arguments {
     /// Directory of the policy files (*.toml).
     #[arg(long, value_name = "DIR", default_value = "/etc/entropy/policies")]
     policies: PathBuf,
+
+    /// Settings of the daemon: what no policy can do, and what stops all of them [default:
+    /// /etc/entropy/entropyd.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Container engine: unix://PATH, tcp://HOST:PORT or http://HOST:PORT [default: $DOCKER_HOST,
     /// else the local Docker socket].
@@ -50,6 +56,7 @@ impl Arguments {
         };
         Ok(Config {
             policies: self.policies,
+            settings: Settings::of(self.config.as_deref()).context("settings")?,
             docker: docker.context("container engine")?,
             lease,
             ebpf_log: self.ebpf_log,

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use entropy_common::{
     fault::delay::table::Table,
-    rule::{HookKey, Rule},
+    rule::{HookKey, Match, Rule},
 };
 
 use crate::network::Network;
@@ -76,11 +76,16 @@ pub trait Datapath {
     fn detach(&mut self, index: u32) -> impl Future<Output = Result<(), Error>>;
 
     /// Replaces the rules of a hook in one step: every packet meets the old or the new ones. The
-    /// counters of a rule that stays are kept.
+    /// counters of a rule that stays are kept. What one of the shields is for meets none of them.
     ///
     /// # Errors
     /// When a map is full or there are more than 16 rules; the old rules are in force then.
-    fn put_rules(&mut self, hook: HookKey, rules: &[NamedRule]) -> Result<(), Error>;
+    fn put_rules(
+        &mut self,
+        hook: HookKey,
+        rules: &[NamedRule],
+        shields: &[Match],
+    ) -> Result<(), Error>;
 
     /// Takes all rules off a hook.
     ///

@@ -8,6 +8,7 @@
 //! those needed ([`wire`]): its parsers reject a whole message for one attribute of a newer kernel,
 //! and a rejected message is an interface or a filter that silently does not exist.
 
+mod address;
 mod error;
 mod filter;
 mod fq;

@@ -3,7 +3,10 @@
 mod injection;
 mod peers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use entropy_common::{
     fault::delay::MAX_TABLES,
@@ -19,8 +22,10 @@ use crate::{
     datapath::Interface,
     docker::Container,
     endpoints::Reach,
+    guard::Shield,
     network::Network,
     policy::{Percentiles, Policy, Records},
+    settings::Guard,
 };
 
 /// Tables of delays that every host has: those of the named distributions.
@@ -46,6 +51,8 @@ pub struct Plan {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The addresses and networks of each peer that an injection names.
     pub peers: BTreeMap<String, BTreeSet<Network>>,
+    /// Packets that meet no rule; their peers are in `peers`.
+    pub shields: Vec<Shield>,
     /// What cannot be done, and why.
     pub unsupported: Vec<Unsupported>,
     /// How many containers each policy hits, by name.
@@ -65,7 +72,7 @@ pub struct Unsupported {
 
 /// Computes what should be in the kernel. `seed` stands in for the seed of policies without one.
 #[must_use]
-pub fn plan(policies: &[Policy], targets: &[Target], seed: u64) -> Plan {
+pub fn plan(policies: &[Policy], targets: &[Target], seed: u64, guard: &Guard) -> Plan {
     let mut plan = Plan::default();
     // Of containers that share a namespace, the one that it belongs to comes first.
     let (owners, guests): (Vec<_>, Vec<_>) =
@@ -75,7 +82,10 @@ pub fn plan(policies: &[Policy], targets: &[Target], seed: u64) -> Plan {
         for target in owners.iter().chain(&guests) {
             if policy.target.matches(&target.container.labels) {
                 hits += 1;
-                plan.add(policy, target, seed);
+                match guard.refusal(&target.container.labels) {
+                    None => plan.add(policy, target, seed),
+                    Some(reason) => plan.refuse_on(policy, target, reason),
+                }
             }
         }
         plan.hits.insert(policy.name.clone(), hits);
@@ -83,6 +93,7 @@ pub fn plan(policies: &[Policy], targets: &[Target], seed: u64) -> Plan {
             plan.peers.entry(peer_name(peer)).or_insert_with(|| addresses(peer, targets));
         }
     }
+    guard.limit_share(&mut plan, policies.iter().map(|policy| &*policy.name), targets);
     plan.limit();
     plan.tidy();
     plan
@@ -92,14 +103,7 @@ impl Plan {
     fn add(&mut self, policy: &Policy, target: &Target, seed: u64) {
         let endpoints = match &target.reach {
             Reach::Endpoints(endpoints) => endpoints,
-            Reach::Unsupported(reason) => {
-                self.unsupported.push(Unsupported {
-                    policy: policy.name.clone(),
-                    container: target.container.name.clone(),
-                    reason: reason.clone(),
-                });
-                return;
-            }
+            Reach::Unsupported(reason) => return self.refuse_on(policy, target, reason.clone()),
         };
         for endpoint in endpoints {
             for direction in Direction::ALL {
@@ -128,6 +132,19 @@ impl Plan {
                 }
             }
         }
+    }
+
+    fn refuse_on(&mut self, policy: &Policy, target: &Target, reason: String) {
+        let (policy, container) = (policy.name.clone(), target.container.name.clone());
+        self.unsupported.push(Unsupported { policy, container, reason });
+    }
+
+    /// Lets packets pass as the guard says, with the addresses of this host.
+    pub fn shield(&mut self, guard: &Guard, host: &BTreeSet<IpAddr>) {
+        let (shields, peers) = guard.shields(host);
+        self.shields = shields;
+        self.peers.extend(peers);
+        self.tidy();
     }
 
     /// The kernel takes so many rules on a hook. The last ones are left out and named.
@@ -185,7 +202,7 @@ impl Plan {
 
     /// Asks about each injection. One that is refused is named with the reason, and left out unless
     /// something is left of it.
-    fn retain(&mut self, mut accept: impl FnMut(&mut Injection) -> Result<(), String>) {
+    pub(crate) fn retain(&mut self, mut accept: impl FnMut(&mut Injection) -> Result<(), String>) {
         let unsupported = &mut self.unsupported;
         for injections in self.hooks.values_mut() {
             injections.retain_mut(|injection| {
@@ -203,8 +220,14 @@ impl Plan {
         self.hooks.retain(|_, injections| !injections.is_empty());
         let hooks = &self.hooks;
         self.interfaces.retain(|index, _| hooks.keys().any(|hook| hook.ifindex == *index));
-        let used: BTreeSet<&String> =
-            hooks.values().flatten().filter_map(|injection| injection.peer.as_ref()).collect();
+        // Without a rule there is nothing to be shielded from.
+        if hooks.is_empty() {
+            self.shields.clear();
+        }
+        let of_injections =
+            hooks.values().flatten().filter_map(|injection| injection.peer.as_ref());
+        let of_shields = self.shields.iter().map(|shield| &shield.peer);
+        let used: BTreeSet<&String> = of_injections.chain(of_shields).collect();
         self.peers.retain(|peer, _| used.contains(peer));
         self.unsupported.sort();
         self.unsupported.dedup();

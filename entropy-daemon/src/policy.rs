@@ -6,17 +6,17 @@
 //!
 //! Pure, but for [`load_directory`] and [`load_files`], which read files, and [`watch`].
 mod directory;
-mod file;
+pub(crate) mod file;
 mod model;
 mod problem;
 mod records;
-mod report;
+pub(crate) mod report;
 mod selector;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod units;
-mod validate;
+pub(crate) mod validate;
 pub mod watch;
 
 pub use directory::{LoadError, load_directory, load_files};

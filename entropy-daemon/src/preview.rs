@@ -10,6 +10,7 @@ use crate::{
     netlink::Netlink,
     plan::{self, Plan},
     policy::Policy,
+    settings::Guard,
     world::World,
 };
 
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the engine or the kernel does not say what there is.
-pub async fn preview(policies: &[Policy], engine: Endpoint) -> Result<Plan> {
+pub async fn preview(policies: &[Policy], engine: Endpoint, guard: &Guard) -> Result<Plan> {
     let containers = timeout(PATIENCE, containers(engine))
         .await
         .context("the container engine takes too long to answer")??;
@@ -28,7 +29,7 @@ pub async fn preview(policies: &[Policy], engine: Endpoint) -> Result<Plan> {
     let mut world = World::default();
     world.note(Update::Snapshot(containers));
     let targets = world.targets(&netlink).await.context("list interfaces")?;
-    Ok(plan::plan(policies, &targets, 0))
+    Ok(plan::plan(policies, &targets, 0, guard))
 }
 
 async fn containers(engine: Endpoint) -> Result<Vec<Container>> {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entropy_common::{
     fault::delay::TABLE,
-    rule::{HookKey, Rule},
+    rule::{HookKey, Match, Rule},
 };
 use tracing::{debug, info, warn};
 
@@ -47,6 +47,8 @@ pub enum Action {
         hook: HookKey,
         /// Its rules from now on.
         rules: Vec<NamedRule>,
+        /// What meets none of them.
+        shields: Vec<Match>,
     },
     /// Attach the programs to an interface.
     Attach(Interface),
@@ -70,7 +72,8 @@ pub enum Action {
 struct State {
     peers: BTreeMap<u32, BTreeSet<Network>>,
     tables: BTreeMap<u32, Percentiles>,
-    hooks: BTreeMap<HookKey, Vec<NamedRule>>,
+    /// Rules and shields.
+    hooks: BTreeMap<HookKey, (Vec<NamedRule>, Vec<Match>)>,
     interfaces: BTreeMap<u32, Interface>,
 }
 
@@ -88,7 +91,8 @@ impl State {
     fn forget_tables(&mut self) {
         let hooks = &self.hooks;
         self.tables.retain(|number, _| {
-            hooks.values().flatten().any(|named| named.rule.delay.table == *number)
+            let mut rules = hooks.values().flat_map(|(rules, _)| rules);
+            rules.any(|named| named.rule.delay.table == *number)
         });
     }
 }
@@ -132,9 +136,10 @@ impl Reconciler {
                 actions.push(Action::PutTable { number, percentiles });
             }
         }
-        for (hook, rules) in &should.hooks {
-            if self.is.hooks.get(hook) != Some(rules) {
-                actions.push(Action::PutRules { hook: *hook, rules: rules.clone() });
+        for (hook, contents) in &should.hooks {
+            if self.is.hooks.get(hook) != Some(contents) {
+                let (rules, shields) = contents.clone();
+                actions.push(Action::PutRules { hook: *hook, rules, shields });
             }
         }
         for (index, interface) in &should.interfaces {
@@ -164,6 +169,11 @@ impl Reconciler {
             .iter()
             .map(|(peer, networks)| (numbers.group(peer), networks.clone()))
             .collect();
+        let shields: Vec<Match> = plan
+            .shields
+            .iter()
+            .map(|shield| Match { peer_group: numbers.group(&shield.peer), ..shield.matcher })
+            .collect();
         let mut tables = BTreeMap::new();
         let mut hooks = BTreeMap::new();
         for (hook, injections) in &plan.hooks {
@@ -181,9 +191,9 @@ impl Reconciler {
                 }
                 rules.push(named);
             }
-            hooks.insert(*hook, rules);
+            hooks.insert(*hook, (rules, shields.clone()));
         }
-        hooks.retain(|_, rules| !rules.is_empty());
+        hooks.retain(|_, (rules, _)| !rules.is_empty());
         State { peers, tables, hooks, interfaces: plan.interfaces.clone() }
     }
 
@@ -248,8 +258,8 @@ impl Reconciler {
             Action::PutTable { number, percentiles } => {
                 self.is.tables.insert(number, percentiles);
             }
-            Action::PutRules { hook, rules } => {
-                self.is.hooks.insert(hook, rules);
+            Action::PutRules { hook, rules, shields } => {
+                self.is.hooks.insert(hook, (rules, shields));
             }
             Action::Attach(interface) => {
                 self.is.interfaces.insert(interface.index, interface);
@@ -300,7 +310,7 @@ async fn execute<D: Datapath>(action: &Action, datapath: &mut D) -> Result<(), E
             let (table, _) = percentiles.table().map_err(|mistake| anyhow::anyhow!("{mistake}"))?;
             datapath.put_table(*number, &table)
         }
-        Action::PutRules { hook, rules } => datapath.put_rules(*hook, rules),
+        Action::PutRules { hook, rules, shields } => datapath.put_rules(*hook, rules, shields),
         Action::Attach(interface) => datapath.attach(interface).await,
         Action::ClearRules(hook) => datapath.clear_rules(*hook),
         Action::Detach(index) => datapath.detach(*index).await,

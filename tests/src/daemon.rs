@@ -87,6 +87,12 @@ impl Installation {
         docker_host.clone_into(&mut self.docker_host);
     }
 
+    /// A directory for what else a test needs.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Where the policies are.
     #[must_use]
     pub fn policies(&self) -> PathBuf {

@@ -10,6 +10,7 @@ mod crossing;
 mod delay;
 mod determinism;
 mod foreign;
+mod guard;
 mod hidden;
 mod layout;
 mod lease;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::anyhow;
 use entropy_common::{
     fault::delay::{CONSTANT, TABLE, UNIFORM, table::Table},
-    rule::{Direction, HookKey, MAX_RULES},
+    rule::{Direction, HookKey, MAX_RULES, Match},
 };
 
 use super::{Datapath, Error, Interface, NamedRule};
@@ -44,6 +44,7 @@ pub(crate) struct Group {
 pub(crate) struct Fake {
     pub(crate) groups: BTreeMap<u32, Group>,
     pub(crate) hooks: BTreeMap<HookKey, Vec<NamedRule>>,
+    pub(crate) shields: BTreeMap<HookKey, Vec<Match>>,
     pub(crate) attached: BTreeMap<u32, Interface>,
     pub(crate) tables: BTreeMap<u32, Table>,
     calls: Vec<String>,
@@ -143,7 +144,9 @@ impl Fake {
 
     fn check_end_of_group(&self, group: u32) {
         for (hook, rules) in &self.hooks {
-            let uses = rules.iter().any(|named| named.rule.matcher.peer_group == group);
+            let shields = self.shields.get(hook).into_iter().flatten();
+            let matchers = rules.iter().map(|named| &named.rule.matcher).chain(shields);
+            let uses = matchers.into_iter().any(|matcher| matcher.peer_group == group);
             let may_stay = self.waits_for_table() || self.lags(Object::Hook(*hook));
             assert!(!uses || may_stay, "group {group} ends before its rules");
         }
@@ -179,13 +182,23 @@ impl Datapath for Fake {
         result
     }
 
-    fn put_rules(&mut self, hook: HookKey, rules: &[NamedRule]) -> Result<(), Error> {
+    fn put_rules(
+        &mut self,
+        hook: HookKey,
+        rules: &[NamedRule],
+        shields: &[Match],
+    ) -> Result<(), Error> {
         self.check_put(hook, rules);
+        for group in shields.iter().map(|shield| shield.peer_group).filter(|group| *group != 0) {
+            let is_there = self.groups.contains_key(&group) || self.lags(Object::Group(group));
+            assert!(is_there, "shield before its peers: {group}");
+        }
         let names: Vec<_> =
             rules.iter().map(|named| format!("{}#{}", named.policy, named.rule.id)).collect();
         let call = format!("put {} {}", hook_name(hook), names.join(" "));
         self.reply(call, Object::Hook(hook))?;
         self.hooks.insert(hook, rules.to_vec());
+        self.shields.insert(hook, shields.to_vec());
         Ok(())
     }
 
@@ -193,6 +206,7 @@ impl Datapath for Fake {
         assert!(self.hooks.contains_key(&hook), "{hook:?} has no rules");
         self.reply(format!("clear {}", hook_name(hook)), Object::Hook(hook))?;
         self.hooks.remove(&hook);
+        self.shields.remove(&hook);
         Ok(())
     }
 

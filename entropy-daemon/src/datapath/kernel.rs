@@ -15,7 +15,9 @@ use entropy_common::{
     lease::Lease,
     names,
     peer::PeerEntry,
-    rule::{self, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, RuleSet},
+    rule::{
+        self, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, MAX_SHIELDS, Match, RuleSet,
+    },
     stats::RuleState,
 };
 use tokio::task::JoinHandle;
@@ -279,13 +281,21 @@ impl Datapath for Kernel {
         Ok(())
     }
 
-    fn put_rules(&mut self, hook: HookKey, rules: &[NamedRule]) -> Result<(), Error> {
+    fn put_rules(
+        &mut self,
+        hook: HookKey,
+        rules: &[NamedRule],
+        shields: &[Match],
+    ) -> Result<(), Error> {
         let plain: Vec<_> = rules.iter().map(|named| named.rule).collect();
         let Some(set) = RuleSet::new(hook, &plain) else {
             return Err(Error::Unsupported(format!(
                 "{} policies apply to this interface and direction, at most {MAX_RULES} can",
                 rules.len()
             )));
+        };
+        let Some(set) = set.with_shields(shields) else {
+            return Err(anyhow!("{} shields, at most {MAX_SHIELDS} fit", shields.len()).into());
         };
         let ids: BTreeSet<u32> = plain.iter().map(|rule| rule.id).collect();
         let number = self.next_set;

@@ -13,6 +13,7 @@ use crate::{
     endpoints::Endpoint,
     endpoints::testing::{attachment, container, on},
     policy::parse,
+    settings::Guard,
 };
 
 const DAEMON_SEED: u64 = 1;
@@ -42,7 +43,7 @@ fn web(interface: u32) -> Target {
 }
 
 fn planned(text: &str, targets: &[Target]) -> Plan {
-    plan(&policies(text), targets, DAEMON_SEED)
+    plan(&policies(text), targets, DAEMON_SEED, &Guard::default())
 }
 
 /// The names of the policies on each hook.
@@ -346,7 +347,12 @@ fn without_a_wire_damage_and_loss_by_segment_are_named_and_the_others_stay() {
 
 /// The seeds of the rules of all policies, in the order of hooks and policies.
 fn seeds(text: &str, targets: &[Target], daemon: u64) -> Vec<u64> {
-    plan(&policies(text), targets, daemon).hooks.values().flatten().map(|i| i.seed).collect()
+    plan(&policies(text), targets, daemon, &Guard::default())
+        .hooks
+        .values()
+        .flatten()
+        .map(|i| i.seed)
+        .collect()
 }
 
 #[test]

@@ -23,6 +23,38 @@ pub fn parse(file: &Path, text: &[u8]) -> Result<Vec<Policy>, Problems> {
     finish(vec![ReadFile::read(file, text)])
 }
 
+/// Reads a file that is one table of another shape than a policy file: the daemon's settings.
+///
+/// # Errors
+/// All problems of the file, in the order of their places.
+pub(crate) fn table<T: Default>(
+    file: &Path,
+    bytes: &[u8],
+    shape: &Shape<T>,
+) -> Result<T, Problems> {
+    let mut value = T::default();
+    let (text, wrong) = if bytes.len() > MAX_BYTES { ("", None) } else { decode(bytes) };
+    let source = Source::new(text);
+    let mut findings = Vec::new();
+    if bytes.len() > MAX_BYTES {
+        findings.push(Finding::of_file(None, too_long()));
+    } else if let Some(wrong) = wrong {
+        findings.push(wrong);
+    } else {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let breaks = syntax::Breaks::new(&source, &errors);
+        let mut report = Report::new(None);
+        shape.walk(document.get_ref(), "", &mut value, &mut report);
+        findings.extend(breaks.before(report.findings, 0..text.len()));
+        findings.extend(syntax::findings(&source, &errors));
+    }
+    findings.sort_by_key(|finding| finding.at);
+    let omitted = findings.len().saturating_sub(Problems::KEPT_PER_FILE);
+    let kept = findings.into_iter().take(Problems::KEPT_PER_FILE);
+    let problems = kept.map(|finding| finding.into_problem(file, &source)).collect();
+    Problems::new(problems, omitted).map_or(Ok(value), Err)
+}
+
 /// A file after reading: its policies, not yet named, and its problems.
 pub(crate) struct ReadFile<'t> {
     pub(crate) file: PathBuf,

@@ -5,8 +5,8 @@
 //! it, and a new fault besides that a field of [`Faults`]; a key that a later version brings is in
 //! `other_versions` until then.
 
-mod fault;
-mod matcher;
+pub(crate) mod fault;
+pub(crate) mod matcher;
 pub(crate) mod names;
 
 use std::str::FromStr;
@@ -147,7 +147,7 @@ fn target(field: &Field<'_>, report: &mut Report) -> Option<Selector> {
 }
 
 /// Parses a selector; all its wrong terms are reported.
-fn selector(field: &Field<'_>, text: &str, report: &mut Report) -> Option<Selector> {
+pub(crate) fn selector(field: &Field<'_>, text: &str, report: &mut Report) -> Option<Selector> {
     match Selector::parse(text) {
         Ok(selector) => Some(selector),
         Err(mistakes) => {

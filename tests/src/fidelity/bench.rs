@@ -121,7 +121,7 @@ impl Bench {
         kernel.renew_lease(LEASE)?;
         let (policy, container) = ("fidelity".to_owned(), "container".to_owned());
         let hook = HookKey::new(interface.index, direction);
-        kernel.put_rules(hook, &[NamedRule { rule, policy, container }])?;
+        kernel.put_rules(hook, &[NamedRule { rule, policy, container }], &[])?;
         Ok(())
     }
 

@@ -79,6 +79,11 @@ pub(crate) struct Plan {
     #[arg(required = true, value_name = "FILE", value_parser = named_path)]
     pub(crate) paths: Vec<PathBuf>,
 
+    /// The daemon's settings, for what no policy can do [default: /etc/entropy/entropyd.toml, if it
+    /// is there].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) engine: Engine,
 }

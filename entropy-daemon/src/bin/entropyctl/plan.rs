@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use entropy_daemon::{
     policy::{LoadError, Policy, Problem, Problems, load_directory, load_files},
     preview::preview,
+    settings::{Settings, SettingsError},
 };
 
 use self::document::Document;
@@ -30,7 +31,15 @@ pub(crate) async fn run(arguments: &Plan, format: Format) -> Result<ExitCode> {
             return Ok(DATA.into());
         }
     };
-    let plan = preview(&policies, arguments.engine.endpoint()?).await?;
+    let settings = match Settings::of(arguments.config.as_deref()) {
+        Ok(settings) => settings,
+        Err(SettingsError::Wrong(problems)) => {
+            output::note(&problems.to_string());
+            return Ok(DATA.into());
+        }
+        Err(error) => return Err(error).context("settings"),
+    };
+    let plan = preview(&policies, arguments.engine.endpoint()?, &settings.guard).await?;
     let document = Document::new(&plan);
     match format {
         Format::Json => output::print_json(&document)?,

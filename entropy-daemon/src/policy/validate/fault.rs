@@ -89,7 +89,7 @@ fn require(present: &Present, key: &str, help: &str, field: &Field<'_>, report: 
 }
 
 /// A whole number from `least` on.
-fn count<T: TryFrom<i64> + PartialOrd + From<u8>>(
+pub(crate) fn count<T: TryFrom<i64> + PartialOrd + From<u8>>(
     field: &Field<'_>,
     report: &mut Report,
     (what, help): (&str, &str),

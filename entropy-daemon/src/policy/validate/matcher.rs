@@ -109,7 +109,7 @@ fn peer(field: &Field<'_>, report: &mut Report) -> Option<Peer> {
     }
 }
 
-fn networks(field: &Field<'_>, report: &mut Report) -> Option<Peer> {
+pub(crate) fn networks(field: &Field<'_>, report: &mut Report) -> Option<Peer> {
     let list = field.value.get_ref().as_array()?;
     if list.is_empty() {
         let help = "name at least one network, or remove peer to match every address";
@@ -147,7 +147,7 @@ fn with_the_rest(mut networks: Vec<Network>) -> Vec<Network> {
 }
 
 /// A network, or one that is left out: `!10.1.0.0/16`.
-fn peer_network(text: &str) -> Result<Network, Mistake> {
+pub(crate) fn peer_network(text: &str) -> Result<Network, Mistake> {
     match text.strip_prefix('!') {
         Some(rest) => network(rest).map(|net| Network { excluded: true, ..net.into() }),
         None => network(text).map(Network::from),
@@ -292,7 +292,7 @@ impl FromStr for PortRange {
     }
 }
 
-fn port(field: &Field<'_>, report: &mut Report) -> Option<PortRange> {
+pub(crate) fn port(field: &Field<'_>, report: &mut Report) -> Option<PortRange> {
     match field.value.get_ref() {
         DeValue::String(text) => field.accept(report, text.parse()),
         DeValue::Integer(number) => {

@@ -14,6 +14,7 @@ use crate::{
     netlink::{Link, NetnsId},
     plan::{Plan, Target, plan},
     policy::{Policy, parse},
+    settings::Guard,
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -166,7 +167,11 @@ impl Host {
             Target { container: container.clone(), reach }
         };
         let targets: Vec<_> = self.containers.iter().map(target).collect();
-        plan(&self.policies, &targets, 1)
+        let mut plan = plan(&self.policies, &targets, 1, &Guard::default());
+        // The host's own addresses come and go with its containers.
+        let addresses = (0..self.containers.len() as u8).map(|n| IpAddr::from([192, 0, 2, n]));
+        plan.shield(&Guard::default(), &addresses.collect());
+        plan
     }
 }
 

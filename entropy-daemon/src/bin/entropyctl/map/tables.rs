@@ -265,6 +265,7 @@ fn meaning(event: Event) -> &'static str {
         Event::Wired => "sent into the wire",
         Event::Frame => "came out of the wire as frames",
         Event::NotWired => "stayed as they were, as there is no wire",
+        Event::Shielded => "passed, as the guard lets them",
     }
 }
 
