@@ -90,7 +90,9 @@ fn every_program_costs_the_verifier_about_what_was_recorded() -> Result<()> {
     needs_root!();
     let measured = measure()?;
     print!("{}", lines(&measured));
-    if std::env::var_os(ASK).is_some_and(|value| value == "1") {
+    let is_asked = std::env::var_os(ASK).is_some_and(|value| value == "1");
+    // A virtual machine has no source tree: there the lines are to be copied from the complaint.
+    if is_asked && std::env::var_os("ENTROPY_VM").is_none() {
         return write(measured);
     }
     let record = parse(RECORD)?;
