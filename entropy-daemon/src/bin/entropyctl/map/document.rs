@@ -6,7 +6,10 @@ use entropy_common::{
     rule::Match,
     stats::{RuleState, bucket_start_ns},
 };
-use entropy_daemon::datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot};
+use entropy_daemon::{
+    datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot},
+    netlink::FqStatistics,
+};
 use serde::Serialize;
 
 use crate::{
@@ -68,6 +71,23 @@ pub(super) struct Lease {
 pub(super) struct Line {
     /// Where packets enter it; null while there is none.
     pub(super) entrance: Option<Interface>,
+    /// The queue that they wait in; null while there is none.
+    pub(super) queue: Option<Queue>,
+}
+
+/// What the kernel says of the line's queue. None of these packets is one that a rule lost.
+#[derive(Debug, Serialize)]
+pub(super) struct Queue {
+    /// Packets that wait now.
+    pub(super) waiting_packets: u32,
+    /// Their bytes.
+    pub(super) waiting_bytes: u32,
+    /// Packets dropped, for whatever reason.
+    pub(super) dropped_packets: u32,
+    /// Of these: packets of flows of which as many waited as may.
+    pub(super) dropped_by_flow_limit_packets: u64,
+    /// Packets that should have waited longer than the queue lets any, and leave after that time.
+    pub(super) beyond_horizon_packets: u64,
 }
 
 /// An interface of this host.
@@ -141,9 +161,9 @@ pub(super) struct Counters {
     pub(super) lost_bytes: u64,
     /// Lost of matched packets; null before the first match.
     pub(super) realised_loss_percent: Option<f64>,
-    /// Packets that a link had no room for.
+    /// Packets that would have waited too long for a link or a slot.
     pub(super) queue_dropped_packets: u64,
-    /// Packets that were delayed.
+    /// Packets that were delayed, or waited for a slot.
     pub(super) delayed_packets: u64,
     /// Packets that were sent early.
     pub(super) reordered_packets: u64,
@@ -190,6 +210,8 @@ pub(super) struct Context {
     pub(super) daemon: Option<u32>,
     /// Nanoseconds of the clock that rules are timed by.
     pub(super) now_ns: u64,
+    /// What the line's queue has counted; `None` if it has none.
+    pub(super) queue: Option<FqStatistics>,
 }
 
 impl Document {
@@ -204,7 +226,7 @@ impl Document {
         Self {
             daemon: Some(Daemon { running: context.daemon.is_some(), pid: context.daemon }),
             lease: Some(Lease { held: left_ns > 0, left_ns }),
-            line: Some(Line { entrance }),
+            line: Some(Line { entrance, queue: context.queue.map(Queue::from) }),
             hooks: Some(hooks.collect()),
             peer_groups: Some(snapshot.groups.iter().map(PeerGroup::from).collect()),
             events: Some(snapshot.events.iter().map(|(e, count)| (e.name(), *count)).collect()),
@@ -303,6 +325,18 @@ impl Matched {
             Some(peer) if !peer.is_empty() => format!("peer {peer}"),
             _ => format!("peer group {group}"),
         }))
+    }
+}
+
+impl From<FqStatistics> for Queue {
+    fn from(queue: FqStatistics) -> Self {
+        Self {
+            waiting_packets: queue.waiting,
+            waiting_bytes: queue.waiting_bytes,
+            dropped_packets: queue.drops,
+            dropped_by_flow_limit_packets: queue.flow_limit_drops,
+            beyond_horizon_packets: queue.beyond_horizon,
+        }
     }
 }
 

@@ -17,7 +17,10 @@ use crate::{
 
 pub(crate) async fn run(arguments: &Dump, format: Format) -> Result<ExitCode> {
     let document = match inspect::read().context("read the pinned maps")? {
-        Some(snapshot) => Some(Document::new(&snapshot, &context().await?).only(&arguments.parts)),
+        Some(snapshot) => {
+            let context = context(snapshot.line).await?;
+            Some(Document::new(&snapshot, &context).only(&arguments.parts))
+        }
         None => None,
     };
     match (format, document) {
@@ -30,11 +33,17 @@ pub(crate) async fn run(arguments: &Dump, format: Format) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn context() -> Result<Context> {
-    let links = Netlink::new().context("open netlink")?.links().await?;
+async fn context(line: Option<u32>) -> Result<Context> {
+    let netlink = Netlink::new().context("open netlink")?;
+    let links = netlink.links().await?;
+    let queue = match line {
+        Some(entrance) => netlink.fq_statistics(entrance).await?,
+        None => None,
+    };
     Ok(Context {
         interfaces: links.into_iter().map(|link| (link.index, link.name)).collect(),
         daemon: inspect::lock_holder().context("look for a running daemon")?,
         now_ns: clock::monotonic_ns().context("read the clock")?,
+        queue,
     })
 }

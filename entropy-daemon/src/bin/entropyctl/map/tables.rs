@@ -2,7 +2,7 @@
 
 use entropy_common::stats::Event;
 
-use super::document::{Document, Hook, Interface, PeerGroup, Rule};
+use super::document::{Document, Hook, Interface, PeerGroup, Queue, Rule};
 use crate::{
     args::Part,
     output::{
@@ -63,11 +63,31 @@ fn lease(document: &Document) -> String {
 }
 
 fn line(document: &Document) -> String {
-    let entrance = document.line.as_ref().and_then(|line| line.entrance.as_ref());
-    fact(
-        "line",
-        &entrance.map_or_else(|| "none".into(), |entrance| format!("enters at {}", name(entrance))),
-    )
+    let line = document.line.as_ref();
+    let said = match line.and_then(|line| Some((line.entrance.as_ref()?, &line.queue))) {
+        None => "none".into(),
+        Some((entrance, Some(queue))) => format!("enters at {}, {}", name(entrance), held(queue)),
+        Some((entrance, None)) => {
+            format!("enters at {}, no fair queue: no packet can wait", name(entrance))
+        }
+    };
+    fact("line", &said)
+}
+
+/// What the line's queue holds and has lost.
+fn held(queue: &Queue) -> String {
+    let packets = queue.waiting_packets as usize;
+    let mut said = text::count(packets, "packet waits", "packets wait");
+    said.push_str(&format!(", {} dropped", queue.dropped_packets));
+    for (count, why) in [
+        (queue.dropped_by_flow_limit_packets, "at the limit of a flow"),
+        (queue.beyond_horizon_packets, "sent before their time, which was too far away"),
+    ] {
+        if count > 0 {
+            said.push_str(&format!(", {count} {why}"));
+        }
+    }
+    said
 }
 
 fn clsacts(document: &Document) -> String {

@@ -4,7 +4,10 @@ use entropy_common::{
     rule::{ANY_ICMP, Direction, Match, Rule},
     stats::RuleState,
 };
-use entropy_daemon::datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot};
+use entropy_daemon::{
+    datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot},
+    netlink::FqStatistics,
+};
 use serde_json::json;
 
 use super::super::document::Context;
@@ -64,7 +67,8 @@ fn snapshot() -> Snapshot {
 
 fn document(snapshot: &Snapshot) -> Document {
     let interfaces = [(3, "entropy0".to_owned()), (10, "veth1".to_owned())].into();
-    Document::new(snapshot, &Context { interfaces, daemon: Some(42), now_ns: SECOND })
+    let queue = Some(FqStatistics { waiting: 12, waiting_bytes: 1200, ..FqStatistics::default() });
+    Document::new(snapshot, &Context { interfaces, daemon: Some(42), now_ns: SECOND, queue })
 }
 
 /// With runs of blanks as one.
@@ -93,12 +97,12 @@ fn the_summary_says_who_may_inject_and_what_is_gone() {
         [
             "daemon running (pid 42)",
             "lease held, 4.2 s left",
-            "line enters at entropy0",
+            "line enters at entropy0, 12 packets wait, 0 dropped",
             "clsact veth1, #11 (gone)",
         ]
     );
     let dead = Snapshot { lease_left_ns: 0, line: None, clsacts: vec![], ..snapshot() };
-    let context = Context { interfaces: [].into(), daemon: None, now_ns: 0 };
+    let context = Context { interfaces: [].into(), daemon: None, now_ns: 0, queue: None };
     let text = render(&Document::new(&dead, &context), &[Part::Lease, Part::Line, Part::Clsacts]);
     for line in ["run out: nothing is injected", "entropyctl cleanup", "none of ours"] {
         assert!(text.contains(line), "{text}");
@@ -193,4 +197,31 @@ fn the_document_leaves_out_what_was_not_asked_for() {
     assert_eq!(keys(&[Part::Lease]), ["daemon", "lease"]);
     assert_eq!(keys(&[Part::Counters]), ["daemon", "hooks"]);
     assert_eq!(serde_json::to_value(Document::default()).unwrap(), json!({}));
+}
+
+#[test]
+fn what_the_line_has_lost_unasked_is_named_with_its_reason() {
+    let queue = FqStatistics {
+        waiting: 1,
+        drops: 7,
+        flow_limit_drops: 5,
+        beyond_horizon: 2,
+        ..FqStatistics::default()
+    };
+    let said = |queue| {
+        let context = Context { interfaces: [].into(), daemon: None, now_ns: 0, queue };
+        let document = Document::new(&snapshot(), &context);
+        let json = serde_json::to_value(&document).unwrap();
+        (line(&document), json["line"]["queue"]["dropped_by_flow_limit_packets"].clone())
+    };
+    let (text, json) = said(Some(queue));
+    assert_eq!(
+        text.trim_end(),
+        "line    enters at #3 (gone), 1 packet waits, 7 dropped, 5 at the limit of a flow, \
+         2 sent before their time, which was too far away"
+    );
+    assert_eq!(json, 5);
+    let (text, json) = said(None);
+    assert!(text.contains("no fair queue: no packet can wait"), "{text}");
+    assert!(json.is_null());
 }
