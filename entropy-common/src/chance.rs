@@ -87,6 +87,8 @@ pub enum Stream {
     CorruptRenewal = 11,
     /// Where is it damaged?
     CorruptPlace = 12,
+    /// How long is it to the next slot? Two draws for each packet.
+    Slot = 13,
 }
 
 /// The finaliser of SplitMix64: a bijection on 64 bits in which every output bit depends on every

@@ -1,9 +1,11 @@
 //! Rules, packet and time in; verdict out. The only place that composes faults.
 //!
-//! Two passes over the rules of a hook. The first one, [`look`], is about chance: who matches, and
+//! Two passes over the rules of a hook, or three. The first one, [`look`], is about chance: who matches, and
 //! whether the packet is lost or sent twice. Only if it is not lost the second one, [`delay`], is
 //! about time: delays add up, the slowest link wins, a packet is sent early once. So a lost packet
-//! takes no bandwidth. (A packet that a [shield](shields) is for meets no rule at all.) [`Progress`] goes from rule to rule; [`Progress::verdict`] sums up.
+//! takes no bandwidth. (A packet that a [shield](shields) is for meets no rule at all.) [`Progress`] goes from
+//! rule to rule; [`Progress::depart`] sums up. From that departure the third one, [`take_slot`], goes on to
+//! the slots of shared media, where there are any.
 //!
 //! What is about single frames ([`wire`]) is decided where there are such: packets that a rule may
 //! damage cross the wire, where super-packets are cut up, and at its exit the rules look again.
@@ -15,11 +17,13 @@
 
 mod environment;
 mod progress;
+mod slot;
 pub mod wire;
 
 pub use self::{
     environment::{Environment, Tally},
     progress::{Progress, Verdict},
+    slot::{SLOT_STEPS, Waiting, take_slot},
     wire::Crossing,
 };
 use crate::{
@@ -83,7 +87,18 @@ pub fn decide<E: Environment>(
             delay(index, &set.rules[index], packet, now_ns, environment, &mut progress);
         }
     }
-    progress.verdict(now_ns, environment)
+    progress.depart(now_ns, environment);
+    if progress.must_take_slots() {
+        for step in 0..MAX_RULES * SLOT_STEPS {
+            let (index, step) = (step / SLOT_STEPS, step % SLOT_STEPS);
+            if index >= set.count as usize {
+                break;
+            }
+            let rule = &set.rules[index];
+            take_slot(index, step, rule, packet, now_ns, environment, &mut progress);
+        }
+    }
+    progress.verdict(now_ns)
 }
 
 /// Whether one of the set's shields lets a packet pass, whatever the rules say.
@@ -247,6 +262,12 @@ fn delay_by<E: Environment>(
     };
     progress.split(rule);
     count_delay(tally, delay_ns, waited_ns);
+    let given_ns = delay_ns + waited_ns;
+    if rule.slot.acts() {
+        progress.note_slot(index, given_ns, delay_ns != 0);
+    } else {
+        count_given(tally, given_ns);
+    }
 }
 
 /// Sends the packet through the rule's link; returns how long that takes in nanoseconds.
@@ -281,7 +302,10 @@ fn count_delay<T: Tally>(tally: &T, delay_ns: u64, waited_ns: u64) {
     if delay_ns != 0 {
         tally.add(Counter::Delayed, 1);
     }
-    let given_ns = delay_ns + waited_ns;
+}
+
+#[inline(always)]
+fn count_given<T: Tally>(tally: &T, given_ns: u64) {
     if given_ns != 0 {
         tally.add_delay(bucket(given_ns));
     }

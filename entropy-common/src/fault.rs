@@ -7,3 +7,4 @@ pub mod loss;
 pub mod partition;
 pub mod rate;
 pub mod reorder;
+pub mod slot;

@@ -6,13 +6,13 @@
 
 use crate::record;
 
-/// Words of a [`RuleMemory`], a power of two.
-pub const WORDS: usize = 8;
+/// Words of a [`RuleMemory`].
+pub const WORDS: usize = 9;
 
 record! {
     /// The words of one rule. All of them begin as zero.
     pub struct RuleMemory {
-        /// Indexed by [`Word`]; the rest is spare.
+        /// Indexed by [`Word`].
         pub words: [u64; WORDS],
     }
 }
@@ -40,6 +40,10 @@ pub enum Word {
     Corrupt = 5,
     /// The virtual clock of a rate.
     Clock = 6,
+    /// When the slot begins that is being filled, and the last digits of its number.
+    Slot = 7,
+    /// How full that slot is, and the last digits of its number.
+    Room = 8,
 }
 
 /// A rule's memory, in the map or on the host.

@@ -8,7 +8,7 @@ pub use self::matcher::{
 use crate::{
     fault::{
         corrupt::Corrupt, delay::Delay, duplicate::Duplicate, loss::Loss, partition::Partition,
-        rate::Rate, reorder::Reorder,
+        rate::Rate, reorder::Reorder, slot::Slot,
     },
     record,
 };
@@ -108,6 +108,8 @@ record! {
         pub loss: Loss,
         /// Bandwidth.
         pub rate: Rate,
+        /// Slots.
+        pub slot: Slot,
         /// Number of the rule, key of its [`RuleState`](crate::stats::RuleState).
         pub id: u32,
         /// Which packets.
@@ -135,6 +137,7 @@ impl Rule {
         reorder: Reorder::NONE,
         loss: Loss::NONE,
         rate: Rate::NONE,
+        slot: Slot::NONE,
         duplicate: Duplicate::NONE,
         corrupt: Corrupt::NONE,
         partition: Partition::NONE,
@@ -152,7 +155,7 @@ impl Rule {
     #[inline(always)]
     #[must_use]
     pub const fn is_timed(&self) -> bool {
-        self.delay.acts() || self.reorder.acts() || self.rate.acts()
+        self.delay.acts() || self.reorder.acts() || self.rate.acts() || self.slot.acts()
     }
 
     /// Whether its packets cross the wire, where it decides about each frame.

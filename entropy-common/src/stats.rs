@@ -33,12 +33,12 @@ record! {
         pub shaped: u64,
         /// Packets that the rule marked with congestion experienced.
         pub marked: u64,
-        /// Packets that the rule dropped because the queue of its rate was full.
+        /// Packets that the rule dropped because they would have waited too long for its rate or slots.
         pub queue_dropped: u64,
         /// Frames of matched packets that crossed the wire on the rule's account. The value before a
         /// frame is added is that frame's ordinal, from which chance is drawn at the wire.
         pub framed: u64,
-        /// Delays given by the rule, delay and rate together; see [`bucket`].
+        /// Delays given by the rule, by delay, rate and slot together; see [`bucket`].
         pub delays: [u64; BUCKETS],
         /// What the rule remembers.
         pub memory: RuleMemory,

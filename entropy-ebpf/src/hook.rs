@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use entropy_common::{
-    decide::{Scratch, Verdict, delay, look, look_and_delay, shields},
+    decide::{SLOT_STEPS, Scratch, Verdict, delay, look, look_and_delay, shields, take_slot},
     packet::{Packet, Unfit},
     rule::{Direction, Hook, HookKey, MAX_RULES, MAX_SHIELDS, RuleSet},
     stats::Event,
@@ -47,6 +47,10 @@ pub(crate) fn classify(ctx: &TcContext, direction: Direction) -> i32 {
         return PASS;
     }
     decide(set, direction, scratch, now_ns);
+    // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+    if unsafe { &(*scratch).progress }.must_take_slots() {
+        entropy_slots(hook.set, now_ns);
+    }
     entropy_apply(ctx.skb.skb, direction as u32, hook.slot)
 }
 
@@ -113,6 +117,28 @@ extern "C" fn entropy_apply(skb: *mut __sk_buff, direction: u32, slot: u32) -> i
     carry_out(&ctx, key, slot, unsafe { &(*scratch).verdict })
 }
 
+/// Has the packet wait for the slots of its rules.
+///
+/// A global function, too, which finds the rules again: what happened before leads here in many ways.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn entropy_slots(set: u32, now_ns: u64) -> i32 {
+    // SAFETY: as for `rule_set`; the caller has just found it.
+    let Some(set) = (unsafe { ENTROPY_RULES.get(set) }) else { return 0 };
+    let Some(scratch) = ENTROPY_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // The direction is for conditions, which have been looked at.
+    let mut pass = Pass { set, scratch, now_ns, direction: Direction::Egress };
+    let count = set.count.min(MAX_RULES as u32);
+    let context = (&raw mut pass).cast::<c_void>();
+    let steps = count * SLOT_STEPS as u32;
+    // SAFETY: the callback takes what it is given here.
+    unsafe { bpf_loop(steps, slot_step as *mut c_void, context, 0) };
+    // SAFETY: this CPU's own, and nobody else is in it while the program runs.
+    let Scratch { progress, verdict, .. } = unsafe { &mut *scratch };
+    *verdict = progress.verdict(now_ns);
+    0
+}
+
 /// The rules of a hook.
 #[inline(always)]
 pub(crate) fn rule_set(key: HookKey, hook: Hook) -> Option<&'static RuleSet> {
@@ -168,7 +194,8 @@ fn decide(set: &RuleSet, direction: Direction, scratch: *mut Scratch, now_ns: u6
             unsafe { bpf_loop(count, delay_step as *mut c_void, context, 0) };
         }
     }
-    *verdict = progress.verdict(now_ns, &Kernel);
+    progress.depart(now_ns, &Kernel);
+    *verdict = progress.verdict(now_ns);
 }
 
 unsafe extern "C" fn shield_step(index: u64, pass: *mut Pass<'_>) -> i64 {
@@ -209,5 +236,17 @@ unsafe extern "C" fn delay_step(index: u64, pass: *mut Pass<'_>) -> i64 {
     // SAFETY: see `decide`.
     let Scratch { packet, progress, .. } = unsafe { &mut *pass.scratch };
     delay(index as usize, rule, packet, pass.now_ns, &Kernel, progress);
+    0
+}
+
+/// As many for each rule as there are.
+unsafe extern "C" fn slot_step(step: u64, pass: *mut Pass<'_>) -> i64 {
+    let (index, step) = (step as usize / SLOT_STEPS, step as usize % SLOT_STEPS);
+    // SAFETY: `decide` gives a valid one.
+    let pass = unsafe { &*pass };
+    let Some(rule) = pass.set.rules.get(index) else { return 1 };
+    // SAFETY: see `decide`.
+    let Scratch { packet, progress, .. } = unsafe { &mut *pass.scratch };
+    take_slot(index, step, rule, packet, pass.now_ns, &Kernel, progress);
     0
 }

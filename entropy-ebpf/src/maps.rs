@@ -82,16 +82,33 @@ pub(crate) fn count(event: Event) {
 pub(crate) static ENTROPY_LABELS: HashMap<LabelKey, Label> =
     HashMap::with_max_entries(MAX_TOTAL_RULES, BPF_F_NO_PREALLOC);
 
+/// A number of an entry, made to be one of those that a table has.
+///
+/// In assembly because the compiler may find the mask needless, and the verifier of Linux 6.1, which
+/// cannot follow the arithmetic before it, needs it.
+#[inline(always)]
+fn entry_number(index: u32) -> usize {
+    let mut number = u64::from(index);
+    // SAFETY: it changes the register only.
+    unsafe {
+        asm!(
+            "{number} &= {mask}",
+            number = inout(reg) number,
+            mask = const TABLE_ENTRIES - 1,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    number as usize
+}
+
 /// The maps, as decisions see them.
 pub(crate) struct Kernel;
 
 impl Tables for Kernel {
     #[inline(always)]
     fn table_entry(&self, table: u32, index: u32) -> i32 {
-        ENTROPY_TABLES
-            .get(table)
-            .and_then(|entries| entries.get(index as usize & (TABLE_ENTRIES as usize - 1)))
-            .map_or(0, |entry| *entry)
+        let number = entry_number(index);
+        ENTROPY_TABLES.get(table).and_then(|entries| entries.get(number)).map_or(0, |entry| *entry)
     }
 }
 

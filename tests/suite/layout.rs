@@ -70,8 +70,8 @@ fn the_records_of_this_version_have_these_sizes() {
     let sizes = [
         ("hook key", size_of::<HookKey>(), 8),
         ("hook", size_of::<Hook>(), 8),
-        ("rule set", size_of::<RuleSet>(), 4144),
-        ("rule state", size_of::<RuleState>(), 424),
+        ("rule set", size_of::<RuleSet>(), 4912),
+        ("rule state", size_of::<RuleState>(), 432),
         ("peer key", size_of::<PeerKey>(), 20),
         ("peer entry", size_of::<PeerEntry>(), 4),
         ("lease", size_of::<Lease>(), 8),

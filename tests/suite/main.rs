@@ -25,6 +25,7 @@ mod programs;
 mod rules;
 mod shares;
 mod site;
+mod slot;
 mod stage;
 mod verdicts;
 mod waiting;

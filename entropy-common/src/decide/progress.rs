@@ -1,7 +1,7 @@
 //! What is known of a packet between two rules, and in the end.
 
 use crate::{
-    decide::Environment,
+    decide::{Environment, Waiting},
     fault::delay::{CONSTANT, MAX_DELAY_NS, at_most, keep_order},
     memory::{Memory, Word},
     record,
@@ -31,6 +31,8 @@ record! {
     pub struct Progress {
         /// Ordinals of the packet, by index of the rules that matched it.
         pub ordinals: [u64; MAX_RULES],
+        /// What it has to wait for, by index of the rules with slots.
+        pub waiting: [Waiting; MAX_RULES],
         /// When the slowest link is through with it, in nanoseconds; 0 without links.
         pub link_ns: u64,
         /// Sum of the delays.
@@ -39,10 +41,16 @@ record! {
         pub jump_ns: u64,
         /// How much it is held back where nothing is delayed.
         pub hold_ns: u64,
+        /// When it leaves, in nanoseconds of `CLOCK_MONOTONIC`; not before now.
+        pub departure_ns: u64,
         /// Rules with something to do in the second pass, one bit each.
         pub acting: u32,
         /// Rules that have it sent twice.
         pub duplicated: u32,
+        /// Rules whose slots it has to wait for.
+        pub slots: u32,
+        /// Those of them that have delayed it besides.
+        pub delayed: u32,
         /// The rule whose memory keeps the order: the first one with `order = "keep"`.
         pub keeper: u32,
         /// 1: there is one. (The flags are numbers because a record has no `bool`.)
@@ -59,6 +67,10 @@ record! {
         pub overtakes: u32,
         /// 1: a shield lets it pass.
         pub shielded: u32,
+        /// 1: it leaves in its turn.
+        pub in_turn: u32,
+        /// 1: it uses up its slot.
+        pub used_up: u32,
     }
 }
 
@@ -66,12 +78,16 @@ impl Progress {
     /// Nothing is known yet.
     pub const ZERO: Self = Self {
         ordinals: [0; MAX_RULES],
+        waiting: [Waiting::ZERO; MAX_RULES],
         link_ns: 0,
         delay_ns: 0,
         jump_ns: 0,
         hold_ns: 0,
+        departure_ns: 0,
         acting: 0,
         duplicated: 0,
+        slots: 0,
+        delayed: 0,
         keeper: 0,
         keeps: 0,
         lost: 0,
@@ -80,13 +96,58 @@ impl Progress {
         has_delay: 0,
         overtakes: 0,
         shielded: 0,
+        in_turn: 0,
+        used_up: 0,
     };
 
-    /// The beginning of a packet's way, wherever the memory was before. The ordinals stay: one is
-    /// read only if its rule has noted it.
+    /// The beginning of a packet's way, wherever the memory was before.
+    ///
+    /// In place, because there is no room for another one on a program's stack. What rules note by
+    /// index stays: it is read for those rules only that have noted something.
     #[inline(always)]
     pub fn begin(&mut self) {
-        *self = Self { ordinals: self.ordinals, ..Self::ZERO };
+        let Self {
+            ordinals: _,
+            waiting: _,
+            link_ns,
+            delay_ns,
+            jump_ns,
+            hold_ns,
+            departure_ns,
+            acting,
+            duplicated,
+            slots,
+            delayed,
+            keeper,
+            keeps,
+            lost,
+            mark_ce,
+            wire,
+            has_delay,
+            overtakes,
+            shielded,
+            in_turn,
+            used_up,
+        } = self;
+        *link_ns = 0;
+        *delay_ns = 0;
+        *jump_ns = 0;
+        *hold_ns = 0;
+        *departure_ns = 0;
+        *acting = 0;
+        *duplicated = 0;
+        *slots = 0;
+        *delayed = 0;
+        *keeper = 0;
+        *keeps = 0;
+        *lost = 0;
+        *mark_ce = 0;
+        *wire = 0;
+        *has_delay = 0;
+        *overtakes = 0;
+        *shielded = 0;
+        *in_turn = 0;
+        *used_up = 0;
     }
 
     /// Whether the second pass has anything to do.
@@ -132,6 +193,12 @@ impl Progress {
         self.ordinals.get(index).map_or(0, |ordinal| *ordinal)
     }
 
+    /// Whether some rule sends it early.
+    #[inline(always)]
+    pub(super) const fn is_early(&self) -> bool {
+        self.jump_ns != 0
+    }
+
     #[inline(always)]
     pub(super) const fn pass_link(&mut self, departure_ns: u64) {
         self.link_ns = keep_order(self.link_ns, departure_ns);
@@ -161,13 +228,13 @@ impl Progress {
         self.overtakes |= u32::from(rule.matcher.splits_flows());
     }
 
-    /// The sum of it all: the end of the slowest link, then the delays.
+    /// When the packet leaves: the end of the slowest link, then the delays.
     ///
     /// A packet that is early loses as much of its delays as it jumps, all of them by default, but
     /// no link lets it pass; where nothing is delayed it is held back instead. `order = "keep"` has
     /// the last word, but not over packets that are early.
     #[inline(always)]
-    pub fn verdict<E: Environment>(&self, now_ns: u64, environment: &E) -> Verdict {
+    pub fn depart<E: Environment>(&mut self, now_ns: u64, environment: &E) {
         let delay_ns = if self.jump_ns != 0 && self.has_delay == 0 {
             self.hold_ns
         } else {
@@ -178,15 +245,23 @@ impl Progress {
             now_ns + MAX_DELAY_NS,
         );
         let in_turn = self.keeps != 0 && self.jump_ns == 0 && self.lost == 0;
-        let departure_ns = if in_turn { self.in_turn(own_ns, environment) } else { own_ns };
-        let waits = departure_ns > now_ns;
+        self.departure_ns = if in_turn { self.in_turn(own_ns, environment) } else { own_ns };
+        self.in_turn = u32::from(in_turn);
+    }
+
+    /// The sum of it all.
+    #[inline(always)]
+    #[must_use]
+    pub const fn verdict(&self, now_ns: u64) -> Verdict {
+        let waits = self.departure_ns > now_ns;
+        let overtakes = self.in_turn == 0 && (self.overtakes != 0 || self.is_early());
         Verdict {
             lost: self.lost != 0,
             mark_ce: self.mark_ce != 0,
             duplicate: self.duplicated != 0,
             wire: self.wire != 0,
-            own_hash: waits & !in_turn & ((self.overtakes != 0) | (self.jump_ns != 0)),
-            departure_ns: if waits { departure_ns } else { 0 },
+            own_hash: waits & overtakes,
+            departure_ns: if waits { self.departure_ns } else { 0 },
         }
     }
 

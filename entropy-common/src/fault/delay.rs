@@ -178,11 +178,19 @@ impl Delay {
         memory: &M,
         tables: &T,
     ) -> u64 {
-        let mut jitter_ns = 0;
+        let mut draw = 0;
         if self.shape != CONSTANT {
             let streams = [Stream::Delay, Stream::DelayRenewal];
-            let draw =
-                correlated_draw(self.correlation, memory, Word::Delay, seed, streams, ordinal);
+            draw = correlated_draw(self.correlation, memory, Word::Delay, seed, streams, ordinal);
+        }
+        self.drawn(draw, tables)
+    }
+
+    /// The delay for a draw, in nanoseconds; see [`given`](Self::given).
+    #[inline(always)]
+    pub fn drawn<T: Tables + ?Sized>(&self, draw: u32, tables: &T) -> u64 {
+        let mut jitter_ns = 0;
+        if self.shape != CONSTANT {
             let units = if self.shape == TABLE {
                 quantile(tables, self.table, draw)
             } else {

@@ -14,6 +14,7 @@ use entropy_common::{
         partition::Partition,
         rate::{Link, Rate},
         reorder::Reorder,
+        slot::{MAX_BYTES, Slot},
     },
     rule::Rule,
 };
@@ -186,8 +187,44 @@ fn limit(random: &mut Random) -> u64 {
     random.below(1 << bits) * CELL_NS + CELL_NS / 2
 }
 
-/// Whether packets wait for one another on the link of a rule. How long is then a difference of two
-/// points in time, and moves with the clock.
+/// Gives the first of some rules slots, where it does not matter how long the machine takes from one
+/// packet to the next. For that, no packet may want to leave at any other time than at once.
+pub(super) fn take_turns(random: &mut Random, rules: &mut [Rule]) {
+    for rule in &mut *rules {
+        *rule = Rule { delay: Delay::NONE, rate: Rate::NONE, ..*rule };
+    }
+    if let Some(first) = rules.first_mut() {
+        first.slot = slot(random);
+    }
+}
+
+/// Slots that are over before the next packet comes, or of which none is over before the scene is.
+fn slot(random: &mut Random) -> Slot {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let (packets, bytes) = match random.below(4) {
+        0 => (random.between(1, 4) as u32, 0),
+        1 => (0, random.pick(&[1, 1_000, 10_000])),
+        2 => (random.between(1, 4) as u32, random.pick(&[1_000, MAX_BYTES])),
+        _ => (random.between(100, 400) as u32, 0),
+    };
+    if random.one_in(2) {
+        let every = Delay::uniform(random.between(20, 60), random.below(20));
+        return Slot { every: every.unwrap_or(Delay::NONE), queue_ns: 0, packets, bytes };
+    }
+    // After 16 to 18 s, 32 to 36 s, 48 to 54 s; and then later than any packet may wait. The limits of
+    // a queue lie in between.
+    let jitter = random.pick(&[0, SECOND_NS]);
+    let every = match random.below(2) {
+        0 => Delay::uniform(17 * SECOND_NS, jitter),
+        // At most four standard deviations.
+        _ => Delay::distributed(17 * SECOND_NS, jitter / 5, 0),
+    };
+    let queue_ns = random.pick(&[25 * SECOND_NS, 42 * SECOND_NS, MAX_DELAY_NS]);
+    Slot { every: every.unwrap_or(Delay::NONE), queue_ns, packets, bytes }
+}
+
+/// Whether packets wait for one another at a rule, on its link or for its slots. How long is then a
+/// difference of two points in time, and moves with the clock.
 pub(super) fn has_queue(rule: &Rule) -> bool {
-    rule.rate.acts() && rule.rate.queue_ns >= CELL_NS / 2
+    rule.slot.acts() || rule.rate.acts() && rule.rate.queue_ns >= CELL_NS / 2
 }

@@ -11,6 +11,7 @@ use entropy_common::{
             table::{Distribution, Table},
         },
         rate::CLOCK_BITS,
+        slot::NUMBER_BITS,
     },
     host::{Host, HostTally},
     memory::Word,
@@ -55,7 +56,8 @@ pub(crate) fn tables() -> &'static [Table] {
 
 /// The memory of a rule that holds points in time, which host and kernel reach at different instants,
 /// and the units of it in a nanosecond.
-const TIMES: [(Word, u64); 2] = [(Word::Departure, 1), (Word::Clock, 1 << CLOCK_BITS)];
+const TIMES: [(Word, u64); 3] =
+    [(Word::Departure, 1), (Word::Clock, 1 << CLOCK_BITS), (Word::Slot, 1 << NUMBER_BITS)];
 
 /// A host that also counts the rules without counters.
 pub(crate) struct Counting<'a> {
@@ -149,13 +151,15 @@ impl<'a> Model<'a> {
     }
 
     /// What all rules together have done to packets.
-    pub(crate) fn sum(&self) -> [(&'static str, u64); 7] {
-        let states: Vec<RuleState> =
-            self.scene.counted_rules().iter().map(|rule| self.host.state(rule.id)).collect();
+    pub(crate) fn sum(&self) -> [(&'static str, u64); 8] {
+        let rules = self.scene.counted_rules();
+        let states: Vec<RuleState> = rules.iter().map(|rule| self.host.state(rule.id)).collect();
+        let slotted = rules.iter().filter(|rule| rule.slot.acts());
         let sum = |field: fn(&RuleState) -> u64| states.iter().map(field).sum();
         [
             ("lost", sum(|state| state.lost)),
             ("delayed", sum(|state| state.delayed)),
+            ("delayed by slots", slotted.map(|rule| self.host.state(rule.id).delayed).sum()),
             ("reordered", sum(|state| state.reordered)),
             ("duplicated", sum(|state| state.duplicated)),
             ("shaped", sum(|state| state.shaped)),

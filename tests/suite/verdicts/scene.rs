@@ -17,7 +17,7 @@ use entropy_tests::{
 };
 
 use super::{
-    faults::{Timed, faults},
+    faults::{Timed, faults, take_turns},
     matchers::matcher,
 };
 
@@ -90,14 +90,18 @@ impl Scene {
         let addresses: Vec<IpAddr> = (0..8).map(|_| address(random)).collect();
         let peers = (0..random.below(9)).map(|_| peer(random, &addresses)).collect();
         let first_id = random.bits() as u32;
+        let slotted = timed == Timed::Yes && random.one_in(6);
         let mut made = 0;
         let sides = Direction::ALL.map(|direction| {
-            let rules: Vec<Rule> = (0..random.below(MAX_RULES as u64 + 1))
+            let mut rules: Vec<Rule> = (0..random.below(MAX_RULES as u64 + 1))
                 .map(|_| {
                     made += 1;
                     rule(random, first_id.wrapping_add(made), now_ns, timed)
                 })
                 .collect();
+            if slotted {
+                take_turns(random, &mut rules);
+            }
             side(random, HookKey::new(ifindex, direction), &rules)
         });
         let ids = sides.iter().flat_map(|side| side.set.used()).map(|rule| rule.id);

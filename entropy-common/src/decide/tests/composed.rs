@@ -8,6 +8,7 @@ use crate::{
         duplicate::Duplicate,
         rate::{Link, Rate},
         reorder::Reorder,
+        slot::Slot,
     },
     rule::{MAX_RULES, WITH_PAYLOAD},
     stats::bucket,
@@ -272,4 +273,57 @@ proptest! {
             prop_assert!(damage.is_none_or(|damage| damage.byte < 34 + 66 && damage.byte >= 34));
         }
     }
+}
+
+/// A slot each so many milliseconds, for four packets.
+fn slotted(id: u32, ms: u64) -> Rule {
+    let slot = Slot::new(Delay::constant(ms * MS), MAX_DELAY_NS, 4, 0).unwrap();
+    Rule { id, slot, ..Rule::NONE }
+}
+
+#[test]
+fn slots_come_after_links_and_delays_and_one_after_another() {
+    let (verdict, host) = verdict(&[slotted(1, 10), delayed(2, 5), slow(3, 100), slotted(4, 30)]);
+    assert_eq!(verdict, Verdict { departure_ns: NOW + 46 * MS, ..Verdict::default() });
+    let given = |id: u32| (host.state(id).delayed, host.state(id).shaped);
+    assert_eq!([1, 2, 3, 4].map(given), [(1, 0), (1, 0), (0, 1), (1, 0)]);
+    assert_eq!(host.state(1).delays[bucket(10 * MS) as usize], 1);
+    assert_eq!(host.state(4).delays[bucket(30 * MS) as usize], 1);
+}
+
+#[test]
+fn a_rule_with_delay_and_slots_counts_each_packet_once() {
+    let rule = Rule { delay: Delay::constant(5 * MS), ..slotted(1, 10) };
+    let (verdict, host) = verdict(&[rule]);
+    assert_eq!(wait_ms(&verdict), 15);
+    assert_eq!((host.state(1).delayed, host.state(1).delays.iter().sum::<u64>()), (1, 1));
+    assert_eq!(host.state(1).delays[bucket(15 * MS) as usize], 1);
+}
+
+#[test]
+fn what_is_sent_early_waits_for_no_slot() {
+    let (verdict, host) = verdict(&[delayed(1, 50), slotted(2, 10), early(3, 0)]);
+    assert_eq!((verdict.departure_ns, host.state(2).delayed), (0, 0));
+}
+
+#[test]
+fn jitter_does_not_take_packets_of_a_slot_out_of_their_turn() {
+    let jitter = Rule { id: 1, delay: Delay::uniform(20 * MS, 20 * MS).unwrap(), ..Rule::NONE };
+    assert!(verdict(&[jitter]).0.own_hash);
+    let rules = [jitter, slotted(2, 10)];
+    assert!(!verdict(&rules).0.own_hash);
+    let host = Host::new(&rules, &[]);
+    let leaves = |n| verdict_at(&rules, &packet(), NOW + n * MS, &host).departure_ns;
+    let departures: Vec<u64> = (0..1000).map(leaves).collect();
+    assert!(departures.is_sorted());
+    let some = Match { payload: WITH_PAYLOAD, ..Match::ALL };
+    assert!(verdict(&[jitter, Rule { matcher: some, ..slotted(2, 10) }]).0.own_hash);
+}
+
+#[test]
+fn what_would_wait_too_long_for_a_slot_is_dropped_and_counted() {
+    let rule = slotted(1, 40_000);
+    let host = Host::new(&[rule], &[]);
+    let lost = (0..6).filter(|_| verdict_at(&[rule], &packet(), NOW, &host).lost).count();
+    assert_eq!((lost, host.state(1).queue_dropped, host.state(1).delayed), (2, 2, 4));
 }
