@@ -177,7 +177,7 @@ impl Plan {
         });
     }
 
-    /// Leaves out delay, reordering and rate, for which the host has no queue, and names the
+    /// Leaves out delay, reordering, rate and slot, for which the host has no queue, and names the
     /// injections that had them.
     pub fn refuse_timed(&mut self, reason: &str) {
         self.refuse(reason, Records::is_timed, Records::without_timed);

@@ -24,7 +24,7 @@ pub use file::parse;
 pub use model::{
     Chance, Corrupt, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss,
     LossModel, Match, Origin, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue,
-    Reorder, TcpFlags,
+    Reorder, Slot, SlotTime, TcpFlags,
 };
 pub use problem::{Mistake, Position, Problem, Problems};
 pub use records::Records;

@@ -21,13 +21,14 @@ use entropy_tests::{
 use crate::stage::{Cast, Running, Stage, stage};
 
 const FRAMES: u64 = 2000;
-const FAULTS: [&str; 6] = [
+const FAULTS: [&str; 7] = [
     "loss = '30%'",
     "duplicate = '30%'",
     "corrupt = '30%'",
     "delay = '20ms'",
     "reorder = { rate = '30%', jump = '10ms' }",
     "rate = '1gbit'",
+    "slot = '5ms'",
 ];
 /// The first of [`FAULTS`] that needs packets to wait.
 const TIMED: usize = 3;

@@ -121,7 +121,7 @@ fn names(text: &str) -> BTreeSet<String> {
 
 /// Whether a fault of the file makes packets wait.
 fn is_timed(text: &str) -> bool {
-    let timed = ["delay =", "reorder =", "rate ="];
+    let timed = ["delay =", "reorder =", "rate =", "slot ="];
     text.lines().any(|line| timed.iter().any(|key| line.starts_with(key)))
 }
 

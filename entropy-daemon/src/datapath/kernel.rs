@@ -138,7 +138,7 @@ impl Kernel {
         })
     }
 
-    /// Why nothing can be delayed, reordered or limited in rate on this host; `None` if it can.
+    /// Why no packet can wait (for a delay, a rate, a slot) on this host; `None` if it can.
     #[must_use]
     pub fn untimed(&self) -> Option<&str> {
         self.line.untimed.as_deref()

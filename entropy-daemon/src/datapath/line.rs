@@ -44,7 +44,7 @@ impl Line {
             Ok(()) => None,
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Some(
                 "sch_fq missing: the kernel has no fair queue (CONFIG_NET_SCH_FQ), which delays, \
-                 reordering and rates need; install your distribution's package with all kernel \
+                 reordering, rates and slots need; install your distribution's package with all kernel \
                  modules"
                     .to_owned(),
             ),

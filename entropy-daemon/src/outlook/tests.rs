@@ -133,3 +133,13 @@ fn quantiles_are_nearest_ranks() {
     let hundred = Quantiles::of((1..=100).rev().collect()).unwrap();
     assert_eq!(hundred, Quantiles { p50: 50, p90: 90, p99: 99 });
 }
+
+#[test]
+fn an_idle_medium_has_each_packet_wait_for_a_slot() {
+    assert_eq!(outlook("slot = \"20ms\"").delay, same(ms(20)));
+    let delay = outlook("slot = { min = \"10ms\", max = \"30ms\", packets = 1 }").delay.unwrap();
+    // Thirty standard errors of the median of 100 000.
+    assert!((ms(19)..ms(21)).contains(&delay.p50), "{delay:?}");
+    assert!(delay.p99 <= ms(30), "{delay:?}");
+    assert_eq!(both("slot = \"20ms\"").connected, same(ms(40)));
+}

@@ -164,6 +164,7 @@ const ROOT: Shape<()> = Shape {
         ("duplicate", BELOW_POLICY),
         ("corrupt", BELOW_POLICY),
         ("rate", BELOW_POLICY),
+        ("slot", BELOW_POLICY),
         ("partition", BELOW_POLICY),
     ],
 };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 pub use self::fault::{
     Chance, Corrupt, Delay, DelayTime, Distribution, Faults, Link, Loss, LossModel, Partition,
-    Percentiles, Queue, Reorder,
+    Percentiles, Queue, Reorder, Slot, SlotTime,
 };
 use super::selector::Selector;
 use super::text;

@@ -8,13 +8,14 @@ use entropy_common::{
         duplicate, loss, partition,
         rate::{self, RateError},
         reorder,
+        slot::{self, SlotError},
     },
     rule::Rule,
 };
 
 use super::model::{
     Chance, Delay, DelayTime, Distribution, Faults, Link, Loss, LossModel, Partition, Percentiles,
-    Queue, Reorder,
+    Queue, Reorder, Slot, SlotTime,
 };
 use super::problem::Mistake;
 use super::units::{Rate, Span};
@@ -39,6 +40,8 @@ pub struct Records {
     pub corrupt: corrupt::Corrupt,
     /// Bandwidth.
     pub rate: rate::Rate,
+    /// Slots.
+    pub slot: slot::Slot,
     /// Partition.
     pub partition: partition::Partition,
 }
@@ -56,6 +59,7 @@ impl Records {
         duplicate: duplicate::Duplicate::NONE,
         corrupt: corrupt::Corrupt::NONE,
         rate: rate::Rate::NONE,
+        slot: slot::Slot::NONE,
         partition: partition::Partition::NONE,
     };
 
@@ -69,6 +73,7 @@ impl Records {
             duplicate: self.duplicate,
             corrupt: self.corrupt,
             rate: self.rate,
+            slot: self.slot,
             partition: self.partition,
             ..Rule::NONE
         }
@@ -88,6 +93,7 @@ impl Records {
             percentiles: None,
             reorder: reorder::Reorder::NONE,
             rate: rate::Rate::NONE,
+            slot: slot::Slot::NONE,
             ..self.clone()
         }
     }
@@ -135,6 +141,7 @@ impl Faults {
                 silent: u32::from(damage.silent),
             }),
             rate: self.rate.as_ref().map_or(Ok(none.rate), Link::record)?,
+            slot: self.slot.as_ref().map_or(Ok(none.slot), Slot::record)?,
             partition: match self.partition {
                 None => none.partition,
                 Some(Partition::Everything) => partition::Partition::CUT,
@@ -308,6 +315,34 @@ impl Link {
                 RateError::OutOfRange => "write \"32bit\" to \"10tbit\"",
                 RateError::TooLong => "write a shorter queue and burst",
                 RateError::EmptyCell => "the overhead of a cell is more than minus its size",
+            };
+            Mistake::new(error.to_string(), help)
+        })
+    }
+}
+
+impl Slot {
+    /// The record.
+    pub(crate) fn record(&self) -> Result<slot::Slot, Mistake> {
+        let every = match self.time {
+            SlotTime::Every { every, jitter, distribution } => based(every, jitter, distribution)?,
+            SlotTime::Between { min, max } if max < min => {
+                let reason = format!("min = \"{min}\" is more than max = \"{max}\"");
+                return Err(Mistake::new(reason, "exchange them"));
+            }
+            SlotTime::Between { min, max } => {
+                slot::Slot::between(min.nanoseconds(), max.nanoseconds())
+                    .ok_or_else(|| Mistake::new(format!("{max} is too long"), TOO_LONG))?
+            }
+        };
+        let bytes = self.bytes.unwrap_or_default().bytes();
+        let (packets, queue) = (self.packets.unwrap_or_default(), self.queue.nanoseconds());
+        slot::Slot::new(every, queue, packets, bytes).map_err(|error| {
+            let help = match error {
+                SlotError::Nothing => "write slot = \"20ms\"",
+                SlotError::TooLong => "write a shorter queue",
+                SlotError::TooManyPackets => "leave packets out for any number",
+                SlotError::TooManyBytes => "leave bytes out for any number",
             };
             Mistake::new(error.to_string(), help)
         })

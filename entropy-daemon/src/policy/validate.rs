@@ -74,6 +74,7 @@ const POLICY: Shape<Draft> = Shape {
             read: |d, field, report| d.faults.corrupt = fault::corrupt(field, report),
         },
         Key { name: "rate", read: |d, field, report| d.faults.rate = fault::rate(field, report) },
+        Key { name: "slot", read: |d, field, report| d.faults.slot = fault::slot(field, report) },
         Key {
             name: "partition",
             read: |d, field, report| d.faults.partition = fault::partition(field, report),
@@ -95,7 +96,8 @@ const POLICY: Shape<Draft> = Shape {
 };
 
 /// The keys of [`POLICY`] that are faults.
-const FAULTS: [&str; 7] = ["loss", "delay", "reorder", "duplicate", "corrupt", "rate", "partition"];
+const FAULTS: [&str; 8] =
+    ["loss", "delay", "reorder", "duplicate", "corrupt", "rate", "slot", "partition"];
 
 /// Reads the table of one policy, which begins at offset `start` and is the file's `number`th.
 pub(crate) fn policy(

@@ -101,7 +101,7 @@ fn json_holds_policies_and_problems() {
                 "loss": {"model": "random", "expected_percent": 2.0,
                          "parameters_percent": {"rate": 2.0, "correlation": 0.0},
                          "count": null, "pattern": null, "ecn": false, "per": "packet"},
-                "delay": null, "reorder": null, "duplicate": null, "corrupt": null, "rate": null, "partition": null,
+                "delay": null, "reorder": null, "duplicate": null, "corrupt": null, "rate": null, "slot": null, "partition": null,
             }],
             "problems": [], "problems_omitted": 0, "unreadable": [],
         })

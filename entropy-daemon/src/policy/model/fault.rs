@@ -19,6 +19,8 @@ pub struct Faults {
     pub corrupt: Option<Corrupt>,
     /// A link of limited bandwidth.
     pub rate: Option<Link>,
+    /// A shared medium that lets packets go in bursts.
+    pub slot: Option<Slot>,
     /// Nothing gets through, or nothing new.
     pub partition: Option<Partition>,
 }
@@ -199,6 +201,41 @@ pub enum Queue {
     Time(Span),
     /// So many bytes.
     Size(Size),
+}
+
+/// A shared medium that lets packets go in bursts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// When the next slot is.
+    pub time: SlotTime,
+    /// Most packets of a slot; at least 1.
+    pub packets: Option<u32>,
+    /// Most bytes of a slot, but for the packet that reaches them; at least 1.
+    pub bytes: Option<Size>,
+    /// How long a packet may wait for its slot.
+    pub queue: Span,
+}
+
+/// How long it is from a slot to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SlotTime {
+    /// A fixed time and a random one.
+    Every {
+        /// The mean.
+        every: Span,
+        /// Half of the range of a uniform distribution, the standard deviation of another; 0 for
+        /// none.
+        jitter: Span,
+        /// The distribution of the jitter.
+        distribution: Distribution,
+    },
+    /// Uniform.
+    Between {
+        /// The shortest time.
+        min: Span,
+        /// The longest one.
+        max: Span,
+    },
 }
 
 /// What a partition cuts off.

@@ -21,8 +21,9 @@ fn only_what_is_asked_for_acts() {
     let lossy = records("loss = \"2%\"\nduplicate = \"1%\"");
     assert!(!lossy.is_timed());
     assert_eq!(lossy.without_timed(), lossy);
-    for timed in ["rate = \"1mbit\"", "reorder = \"5%\""] {
+    for timed in ["rate = \"1mbit\"", "reorder = \"5%\"", "slot = \"20ms\""] {
         assert!(records(timed).is_timed(), "{timed}");
+        assert_eq!(records(timed).without_timed(), nothing, "{timed}");
     }
 }
 
@@ -58,4 +59,17 @@ fn a_link_has_the_bandwidth_and_queue_that_were_written() {
         let asked: crate::policy::Bandwidth = limit.parse().unwrap();
         assert_eq!(rate.bits_per_second(), asked.bits_per_second() as f64, "{limit}");
     }
+}
+
+#[test]
+fn slots_have_the_times_and_limits_that_were_written() {
+    let slot = |text: &str| records(&format!("slot = {text}")).slot;
+    let plain = slot("\"20ms\"");
+    assert_eq!(plain.every, delay::Delay::constant(20_000_000));
+    assert_eq!((plain.queue_ns, plain.packets, plain.bytes), (60_000_000_000, 0, 0));
+    let full = slot("{ min = \"10ms\", max = \"30ms\", packets = 4, bytes = \"2kB\" }");
+    assert_eq!(full.every, delay::Delay::uniform(20_000_000, 10_000_000).unwrap());
+    assert_eq!((full.packets, full.bytes), (4, 2000));
+    let normal = slot("{ every = \"20ms\", jitter = \"5ms\", distribution = \"normal\" }");
+    assert_eq!(normal.every, delay::Delay::distributed(20_000_000, 5_000_000, 0).unwrap());
 }

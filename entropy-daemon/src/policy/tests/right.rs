@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::policy::{
     Chance, Corrupt, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss,
     LossModel, Match, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue, Rate,
-    Reorder, Size, Span, TcpFlags, parse,
+    Reorder, Size, Slot, SlotTime, Span, TcpFlags, parse,
 };
 
 fn policies(text: &str) -> Vec<Policy> {
@@ -312,4 +312,31 @@ fn a_loss_is_per_packet_unless_it_says_per_segment() {
     let loss = |more: &str| faults(&format!("loss = {{ rate = \"2%\"{more} }}")).loss.unwrap();
     let per = ["", ", per = \"packet\"", ", per = \"segment\""].map(|m| loss(m).per_segment);
     assert_eq!(per, [false, false, true]);
+}
+
+#[test]
+fn slots_come_after_a_time_or_between_two() {
+    let slot = |text: &str| faults(&format!("slot = {text}")).slot.unwrap();
+    let every = |jitter, distribution| SlotTime::Every { every: ms(20), jitter, distribution };
+    let plain = Slot {
+        time: every(ms(0), Distribution::Uniform),
+        packets: None,
+        bytes: None,
+        queue: ms(60_000),
+    };
+    assert_eq!(slot("\"20ms\""), plain);
+    assert_eq!(slot("{ every = \"20ms\" }"), plain);
+    assert_eq!(
+        slot("{ every = \"20ms\", jitter = \"5ms\", distribution = \"pareto\", packets = 3 }"),
+        Slot { time: every(ms(5), Distribution::Pareto), packets: Some(3), ..plain.clone() }
+    );
+    assert_eq!(
+        slot("{ min = \"1ms\", max = \"9ms\", bytes = \"64KiB\", queue = \"1s\" }"),
+        Slot {
+            time: SlotTime::Between { min: ms(1), max: ms(9) },
+            bytes: Some(Size::new(65_536)),
+            queue: ms(1000),
+            ..plain
+        }
+    );
 }

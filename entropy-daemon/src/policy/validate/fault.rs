@@ -3,12 +3,13 @@
 mod delay;
 mod link;
 mod loss;
+mod slot;
 
 use std::str::FromStr;
 
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use self::{delay::delay, link::rate, loss::loss};
+pub(crate) use self::{delay::delay, link::rate, loss::loss, slot::slot};
 use crate::policy::model::{Chance, Corrupt, Faults, Partition, Reorder};
 use crate::policy::problem::Mistake;
 use crate::policy::report::{Field, Key, Present, Report, Shape};
@@ -250,6 +251,7 @@ pub(crate) fn check_together(faults: &Faults, table: &DeTable<'_>, report: &mut 
             ("duplicate", rest.duplicate.is_some()),
             ("corrupt", rest.corrupt.is_some()),
             ("rate", rest.rate.is_some()),
+            ("slot", rest.slot.is_some()),
         ];
         let others: Vec<_> = others.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
         let verb = if others.len() == 1 { "does" } else { "do" };

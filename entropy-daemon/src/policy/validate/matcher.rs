@@ -50,6 +50,7 @@ const MATCH: Shape<Match> = Shape {
         ("reorder", POLICY_KEY),
         ("duplicate", POLICY_KEY),
         ("rate", POLICY_KEY),
+        ("slot", POLICY_KEY),
         ("partition", POLICY_KEY),
     ],
 };

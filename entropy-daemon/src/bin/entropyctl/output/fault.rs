@@ -14,10 +14,11 @@ use entropy_common::{
         partition::Partition,
         rate::{CLOCK_BITS, Rate as RateRecord},
         reorder::Reorder as ReorderRecord,
+        slot::Slot as SlotRecord,
     },
     rule::Rule,
 };
-use entropy_daemon::policy::{Bandwidth, Span};
+use entropy_daemon::policy::{Bandwidth, Size, Span};
 use serde::Serialize;
 
 use super::text;
@@ -37,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) corrupt: Option<Corrupt>,
     /// A link of limited bandwidth.
     pub(crate) rate: Option<Rate>,
+    /// A shared medium that lets packets go in bursts.
+    pub(crate) slot: Option<Slot>,
     /// `everything` or `new-connections` is cut off.
     pub(crate) partition: Option<&'static str>,
 }
@@ -127,6 +130,23 @@ pub(crate) struct Rate {
     cell_overhead_bytes: i32,
 }
 
+/// The slots of a shared medium.
+#[derive(Debug, Serialize)]
+pub(crate) struct Slot {
+    /// Mean time from a slot to the next one.
+    every_ns: u64,
+    /// Half of the range of a uniform distribution, the standard deviation of another.
+    jitter_ns: u64,
+    /// `constant`, `uniform`, `normal`, `pareto` or `paretonormal`.
+    distribution: &'static str,
+    /// Most packets of a slot; null for any number.
+    packets: Option<u32>,
+    /// Most bytes of a slot; null for any number.
+    bytes: Option<u32>,
+    /// Longest wait for a slot.
+    queue_ns: u64,
+}
+
 impl Faults {
     pub(crate) fn new(rule: &Rule) -> Self {
         Self {
@@ -137,6 +157,7 @@ impl Faults {
                 .then(|| Share::new(rule.duplicate.chance)),
             corrupt: rule.corrupt.acts().then(|| Corrupt::new(&rule.corrupt)),
             rate: rule.rate.acts().then(|| Rate::new(&rule.rate)),
+            slot: rule.slot.acts().then(|| Slot::new(&rule.slot)),
             partition: match rule.partition {
                 Partition::NONE => None,
                 Partition::NEW_CONNECTIONS => Some("new-connections"),
@@ -159,6 +180,7 @@ impl Faults {
             self.duplicate.as_ref().map(|share| format!("duplicate {}", share.describe())),
             self.corrupt.as_ref().map(Corrupt::describe),
             self.rate.as_ref().map(Rate::describe),
+            self.slot.as_ref().map(Slot::describe),
             self.partition.map(|what| match what {
                 "everything" => "partition".to_owned(),
                 _ => "partition of new connections".to_owned(),
@@ -171,6 +193,16 @@ impl Faults {
 
 fn span(ns: u64) -> String {
     Span::new(ns).to_string()
+}
+
+/// A time that is spread.
+fn spread(base_ns: u64, jitter_ns: u64, distribution: &str) -> String {
+    match distribution {
+        "constant" => span(base_ns),
+        "percentiles" => format!("by percentiles up to {}", span(jitter_ns)),
+        "uniform" => format!("{} ±{}", span(base_ns), span(jitter_ns)),
+        other => format!("{} ±{} {other}", span(base_ns), span(jitter_ns)),
+    }
 }
 
 impl Share {
@@ -295,12 +327,7 @@ impl Delay {
     }
 
     fn describe(&self) -> String {
-        let time = match self.distribution {
-            "constant" => span(self.base_ns),
-            "percentiles" => format!("by percentiles up to {}", span(self.jitter_ns)),
-            "uniform" => format!("{} ±{}", span(self.base_ns), span(self.jitter_ns)),
-            other => format!("{} ±{} {other}", span(self.base_ns), span(self.jitter_ns)),
-        };
+        let time = spread(self.base_ns, self.jitter_ns, self.distribution);
         let order = if self.order == "keep" { " in order" } else { "" };
         format!("delay {time}{}{order}", correlated(self.correlation_percent))
     }
@@ -338,5 +365,28 @@ impl Rate {
     fn describe(&self) -> String {
         let limit = Bandwidth::new(self.bits_per_second as u64);
         format!("rate {limit} queue {}", span(self.queue_ns))
+    }
+}
+
+impl Slot {
+    fn new(record: &SlotRecord) -> Self {
+        let Delay { base_ns, jitter_ns, distribution, .. } = Delay::new(&record.every);
+        Self {
+            every_ns: base_ns,
+            jitter_ns,
+            distribution,
+            packets: (record.packets != 0).then_some(record.packets),
+            bytes: (record.bytes != 0).then_some(record.bytes),
+            queue_ns: record.queue_ns,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let every = spread(self.every_ns, self.jitter_ns, self.distribution);
+        let packets = self.packets.map(|packets| format!("{packets} packets"));
+        let bytes = self.bytes.map(|bytes| Size::new(bytes.into()).to_string());
+        let room: Vec<String> = packets.into_iter().chain(bytes).collect();
+        let of = if room.is_empty() { "" } else { " of " };
+        format!("slot {every}{of}{}", room.join(" or "))
     }
 }

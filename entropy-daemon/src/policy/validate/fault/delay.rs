@@ -12,7 +12,8 @@ use crate::policy::text::{closest, quoted};
 use crate::policy::units::{Rate, Span};
 
 const HELP: &str = "write delay = \"80ms\" or delay = { base = \"80ms\", jitter = \"20ms\" }";
-const DISTRIBUTION_HELP: &str = "write \"uniform\", \"normal\", \"pareto\" or \"paretonormal\"";
+pub(super) const DISTRIBUTION_HELP: &str =
+    "write \"uniform\", \"normal\", \"pareto\" or \"paretonormal\"";
 const ORDER_HELP: &str = "write \"any\" if packets may overtake one another, \"keep\" if not";
 
 #[derive(Default)]
@@ -149,7 +150,7 @@ fn percentile(keys: &mut Keys, name: &str, field: &Field<'_>, report: &mut Repor
 }
 
 /// A word that stands for a value.
-trait Named: Copy + 'static {
+pub(super) trait Named: Copy + 'static {
     const NOUN: &'static str;
     const ALL: &'static [(&'static str, Self)];
 }
@@ -175,7 +176,7 @@ impl Named for Order {
     const ALL: &'static [(&'static str, Self)] = &[("any", Self::Any), ("keep", Self::Keep)];
 }
 
-fn named<T: Named>(field: &Field<'_>, report: &mut Report, help: &str) -> Option<T> {
+pub(super) fn named<T: Named>(field: &Field<'_>, report: &mut Report, help: &str) -> Option<T> {
     let text = field.string(report, help)?;
     let known = T::ALL.iter().find(|(name, _)| *name == text);
     if known.is_none() {

@@ -173,7 +173,7 @@ fn everything_is_in_the_document_with_units_in_the_names() {
                      "parameters_percent": {"rate": 2.0, "correlation": 0.0},
                      "count": null, "pattern": null, "ecn": false, "per": "packet"},
             "delay": null, "reorder": null, "duplicate": null, "corrupt": null, "rate": null,
-            "partition": null, "seed": "18446744073709551615",
+            "slot": null, "partition": null, "seed": "18446744073709551615",
             "starts_in_ns": 0, "ends_in_ns": null,
             "counters": {"seen_packets": 5000, "matched_packets": 3000, "matched_bytes": 300_000,
                          "lost_packets": 59, "lost_bytes": 5900,
