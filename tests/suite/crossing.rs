@@ -70,7 +70,8 @@ fn decide_alike() -> Result<()> {
     let Coverage { compared: _, lost, marked, found, silent } = coverage;
     for (name, count) in [("lost", lost), ("marked", marked), ("found", found), ("silent", silent)]
     {
-        ensure!(count >= 1_000, "only {count} frames {name}");
+        // Marks are the rarest, a thousand or so.
+        ensure!(count >= 250, "only {count} frames {name}");
     }
     Ok(())
 }
