@@ -31,8 +31,9 @@ const FIXED: usize = 14 + 20 + 8 + 16;
 const DELAY: Duration = Duration::from_millis(200);
 
 /// Share of the speed without a fault at which is sent with one. What waits needs no work until it
-/// leaves, so more than the machine can carry could be sent, and would be lost on its way on.
-const SHARE: f64 = 0.5;
+/// leaves, so more than the machine can carry could be sent, and would be lost on its way on: between
+/// devices, where the kernel keeps a thousand packets for each CPU (net.core.netdev_max_backlog).
+const SHARE: f64 = 0.25;
 
 /// A burst of frames.
 struct Burst {
