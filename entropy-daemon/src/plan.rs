@@ -2,6 +2,7 @@
 
 mod injection;
 mod peers;
+mod picked;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +18,7 @@ pub use self::injection::{Injection, conditions};
 use self::{
     injection::injection,
     peers::{addresses, owner, peer_name},
+    picked::picked,
 };
 use crate::{
     datapath::Interface,
@@ -77,18 +79,17 @@ pub fn plan(policies: &[Policy], targets: &[Target], seed: u64, guard: &Guard) -
     // Of containers that share a namespace, the one that it belongs to comes first.
     let (owners, guests): (Vec<_>, Vec<_>) =
         targets.iter().partition(|target| owner(&target.container).is_none());
+    let in_order = [owners, guests].concat();
     for policy in policies {
-        let mut hits = 0;
-        for target in owners.iter().chain(&guests) {
-            if policy.target.matches(&target.container.labels) {
-                hits += 1;
-                match guard.refusal(&target.container.labels) {
-                    None => plan.add(policy, target, seed),
-                    Some(reason) => plan.refuse_on(policy, target, reason),
-                }
+        let may_be_hit = |container: &Container| guard.refusal(&container.labels).is_none();
+        let picked = picked(policy, &in_order, seed, may_be_hit);
+        for target in &picked {
+            match guard.refusal(&target.container.labels) {
+                None => plan.add(policy, target, seed),
+                Some(reason) => plan.refuse_on(policy, target, reason),
             }
         }
-        plan.hits.insert(policy.name.clone(), hits);
+        plan.hits.insert(policy.name.clone(), picked.len());
         if let Some(peer) = &policy.matcher.peer {
             plan.peers.entry(peer_name(peer)).or_insert_with(|| addresses(peer, targets));
         }

@@ -12,6 +12,7 @@ mod problem;
 mod records;
 pub(crate) mod report;
 mod selector;
+mod target;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
@@ -30,4 +31,5 @@ pub use problem::{Mistake, Position, Problem, Problems};
 pub use records::Records;
 pub(crate) use records::probability;
 pub use selector::{Selector, Term};
+pub use target::{Pick, Target};
 pub use units::{Bandwidth, Rate, Size, Span};

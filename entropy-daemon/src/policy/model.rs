@@ -10,6 +10,7 @@ pub use self::fault::{
     Percentiles, Queue, Reorder, Slot, SlotTime,
 };
 use super::selector::Selector;
+use super::target::Target;
 use super::text;
 use super::units::Rate;
 use crate::network::Network;
@@ -23,7 +24,7 @@ pub struct Policy {
     /// Where the policy stands.
     pub origin: Origin,
     /// The containers whose packets are hit.
-    pub target: Selector,
+    pub target: Target,
     /// Packets from the container, to it, or both; as the container sees it.
     pub direction: Direction,
     /// The packets that are hit; empty for all of them.

@@ -8,6 +8,7 @@
 pub(crate) mod fault;
 pub(crate) mod matcher;
 pub(crate) mod names;
+mod target;
 
 use std::str::FromStr;
 
@@ -17,6 +18,7 @@ use super::model::{Direction, Faults, Match, Origin, Policy};
 use super::problem::Mistake;
 use super::report::{Field, Key, Report, Shape};
 use super::selector::Selector;
+use super::target::Target;
 use super::text::{closest, plain, quoted};
 
 /// A policy on its way: it gets its name when all files are read.
@@ -33,7 +35,7 @@ pub(crate) struct Candidate {
 /// What the keys of a policy say; `None` where a key is missing or wrong.
 #[derive(Default)]
 struct Draft {
-    target: Option<Selector>,
+    target: Option<Target>,
     direction: Direction,
     matcher: Match,
     seed: Option<u64>,
@@ -44,7 +46,10 @@ const POLICY: Shape<Draft> = Shape {
     keys: &[
         // Read beforehand by `names::read`, as every other problem is told with the name.
         Key { name: "name", read: |_, _, _| () },
-        Key { name: "target", read: |draft, field, report| draft.target = target(field, report) },
+        Key {
+            name: "target",
+            read: |draft, field, report| draft.target = target::target(field, report),
+        },
         Key {
             name: "direction",
             read: |draft, field, report| {
@@ -134,18 +139,6 @@ pub(crate) fn policy(
         faults,
     });
     (Candidate { name, number, origin, policy }, report)
-}
-
-fn target(field: &Field<'_>, report: &mut Report) -> Option<Selector> {
-    let help = "write a selector, such as target = \"app=web\"; this version has no other form";
-    let text = field.string(report, help)?;
-    if matcher::looks_like_addresses(text) {
-        let reason = format!("{} is an address, not a selector", quoted(text));
-        let help = "targets are picked by label; addresses go into match: match = { peer = ... }";
-        field.wrong(report, Mistake::new(reason, help));
-        return None;
-    }
-    selector(field, text, report)
 }
 
 /// Parses a selector; all its wrong terms are reported.

@@ -29,7 +29,7 @@ fn plain_loss(policy: &Policy) -> String {
 
 fn picks(policy: &Policy, label: &str) -> bool {
     let (key, value) = label.split_once('=').unwrap();
-    policy.target.matches(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+    policy.target.matches("one", &BTreeMap::from([(key.to_owned(), value.to_owned())]))
 }
 
 #[test]
@@ -66,6 +66,14 @@ fn loss_one_way() {
     assert_eq!(policy.matcher.protocol, Some(Protocol::Udp));
     assert_eq!(policy.matcher.port, Some(PortRange { first: 53, last: 53 }));
     assert_eq!(plain_loss(&policy), "10%");
+}
+
+#[test]
+fn pick() {
+    let policy = example("pick.toml");
+    assert_eq!(policy.target.to_string(), "1 of app=web, name *");
+    assert_eq!((policy.direction, policy.seed), (Direction::Egress, Some(1)));
+    assert_eq!(plain_loss(&policy), "30%");
 }
 
 #[test]

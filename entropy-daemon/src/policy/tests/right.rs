@@ -58,6 +58,19 @@ fn the_least_policy_gets_a_name_and_the_defaults() {
 }
 
 #[test]
+fn a_target_may_be_a_table_of_labels_names_and_a_choice() {
+    for (target, shown) in [
+        ("{ labels = 'app=web' }", "app=web"),
+        ("{ name = 'shop-*' }", "name shop-*"),
+        ("{ name = ['a', 'b?'], pick = 1 }", "1 of name a or b?"),
+        ("{ labels = 'app=web,tier', name = '*', pick = '50%' }", "50% of app=web,tier, name *"),
+    ] {
+        let text = format!("[[policy]]\ntarget = {target}\nloss = '2%'\n");
+        assert_eq!(policies(&text)[0].target.to_string(), shown);
+    }
+}
+
+#[test]
 fn a_full_policy_has_all_its_parts() {
     let policy = policies(
         "\u{feff}# comment\r\n[[policy]]\r\nname = 'slow-db.2_x'\r\ntarget = 'app=db,!old'\r\n\
