@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use entropy_common::rule::{Direction, HookKey, Rule};
+use entropy_common::{
+    fault::delay::table::Table,
+    rule::{Direction, HookKey, Rule},
+};
 use entropy_daemon::{
     datapath::{Datapath as _, Interface, Kernel, NamedRule, Options as KernelOptions},
     netlink::{FqStatistics, Netlink},
@@ -123,6 +126,11 @@ impl Bench {
         let hook = HookKey::new(interface.index, direction);
         kernel.put_rules(hook, &[NamedRule { rule, policy, container }], &[])?;
         Ok(())
+    }
+
+    /// Writes the table of a delay by percentiles.
+    pub(super) fn put_table(&mut self, number: u32, table: &Table) -> Result<()> {
+        Ok(self.kernel.put_table(number, table)?)
     }
 
     /// Packets that still wait come out before the programs go: a packet of the line belongs to its

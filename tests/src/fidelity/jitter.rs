@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use entropy_common::{
-    fault::delay::Delay,
+    chance::Probability,
+    fault::delay::{
+        Delay,
+        table::{Distribution, Table},
+    },
     host::{Host, HostMemory},
     rule::{Direction, Rule},
 };
@@ -15,7 +19,7 @@ use super::{
     plot::Plot,
     probe::{Kind, Pace, Seen, probe},
     report::{Report, Row},
-    sample::{kolmogorov_smirnov, median, moments, out_of_order},
+    sample::{kolmogorov_smirnov, median, moments, out_of_order, percentile},
     shape::{Asked, Shape},
     site::{Site, Way},
 };
@@ -36,6 +40,8 @@ pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
         model(bench, report, shape)?;
         wire(bench, report, shape)?;
     }
+    correlated(bench, report)?;
+    percentiles(bench, report)?;
     order(bench, report)
 }
 
@@ -144,6 +150,98 @@ fn wire(bench: &mut Bench, report: &mut Report, shape: Shape) -> Result<()> {
         &samples[1],
         &samples[2],
     ));
+    Ok(())
+}
+
+/// Correlation keeps mean and spread; netem's does not keep the spread.
+fn correlated(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    const SHARE: u64 = 1 << 31;
+    let shape = Shape::Normal;
+    let correlation = Probability::from_parts(SHARE).context("a half")?;
+    let fault = Fault {
+        rule: Rule { delay: Delay { correlation, ..delay(shape)? }, ..Rule::NONE },
+        tc: format!("netem delay {BASE_MS}ms {JITTER_MS}ms 50% distribution normal limit 1000000"),
+    };
+    let (host, memory) = (Host::new(&[], &[]).with_distributions(), HostMemory::default());
+    let given = |ordinal| fault.rule.delay.given(bench.seed, ordinal, &memory, &host);
+    let model: Vec<f64> = (0..MODEL).map(|ordinal| milliseconds(given(ordinal) as f64)).collect();
+    let mut sides = Vec::new();
+    for side in Side::ALL {
+        let seen = bench.with(side, Direction::Egress, &fault, once)?;
+        let delays: Vec<f64> = seen.iter().map(|seen| milliseconds(seen.delay_ns as f64)).collect();
+        sides.push(moments(&delays));
+    }
+    let (mean, deviation) = moments(&model);
+    let named = |what, parameter| Row {
+        fault: format!("{BASE_MS} ms, jitter {JITTER_MS} ms, correlation 50 %, normal, {what}"),
+        ..row("", shape, parameter)
+    };
+    report.add(Row {
+        asked: Some(JITTER_MS as f64),
+        entropy: Some(deviation),
+        criterion: "within 2 %".into(),
+        holds: Some((deviation / JITTER_MS as f64 - 1.0).abs() <= MARGIN),
+        note: format!("n = {MODEL}; mean {mean:.3}"),
+        ..named("departures", "standard deviation [ms]")
+    });
+    let [without, entropy, netem] = [0, 1, 2].map(|side: usize| Some(sides[side].1));
+    report.add(Row {
+        asked: Some(JITTER_MS as f64),
+        without,
+        entropy,
+        netem,
+        note: format!("mean: entropy {:.2}, netem {:.2}", sides[1].0, sides[2].0),
+        ..named("on the wire", "standard deviation [ms]")
+    });
+    Ok(())
+}
+
+/// Percentiles as they come out of a dashboard. netem needs a file of a distribution for it.
+fn percentiles(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    /// The first number that no named distribution has.
+    const TABLE: u32 = Distribution::ALL.len() as u32;
+    const ASKED: [(f64, u64); 4] =
+        [(50.0, 20_000_000), (90.0, 50_000_000), (99.0, 100_000_000), (100.0, 120_000_000)];
+    let (table, longest_ns) =
+        Table::percentiles(&ASKED).map_err(|error| anyhow!("percentiles: {error}"))?;
+    bench.put_table(TABLE, &table)?;
+    let delay = Delay::percentiles(longest_ns, TABLE).context("the delay is too long")?;
+    let fault = Fault { rule: Rule { delay, ..Rule::NONE }, tc: String::new() };
+    let mut sorted = Vec::new();
+    for side in [Side::Without, Side::Entropy] {
+        let seen = bench.with(side, Direction::Egress, &fault, once)?;
+        let mut delays: Vec<f64> =
+            seen.iter().map(|seen| milliseconds(seen.delay_ns as f64)).collect();
+        delays.sort_unstable_by(f64::total_cmp);
+        sorted.push(delays);
+    }
+    let tables: Vec<Table> =
+        Distribution::ALL.into_iter().map(Distribution::table).chain([table]).collect();
+    let (host, memory) = (Host::new(&[], &[]).with_tables(tables), HostMemory::default());
+    let given = |ordinal| delay.given(bench.seed, ordinal, &memory, &host);
+    let mut model: Vec<f64> =
+        (0..MODEL).map(|ordinal| milliseconds(given(ordinal) as f64)).collect();
+    model.sort_unstable_by(f64::total_cmp);
+    for (percent, asked_ns) in &ASKED[..3] {
+        let asked = milliseconds(*asked_ns as f64);
+        let of = |sorted: &[f64]| percentile(sorted, percent / 100.0);
+        report.add(Row {
+            section: SECTION,
+            fault: "percentiles 20, 50, 100 ms".to_owned(),
+            parameter: match percent {
+                50.0 => "p50 [ms]",
+                90.0 => "p90 [ms]",
+                _ => "p99 [ms]",
+            },
+            asked: Some(asked),
+            without: Some(of(&sorted[0])),
+            entropy: Some(of(&sorted[1])),
+            criterion: "departures within 2 %".into(),
+            holds: Some((of(&model) / asked - 1.0).abs() <= MARGIN),
+            note: format!("on the wire, n = {}; departures {:.3}", sorted[1].len(), of(&model)),
+            ..Row::default()
+        });
+    }
     Ok(())
 }
 

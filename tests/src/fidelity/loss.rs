@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use entropy_common::{
     chance::{Probability, correlated::Chance},
-    fault::{delay::Delay, duplicate::Duplicate, loss::Loss, reorder::Reorder},
+    fault::{corrupt::Corrupt, delay::Delay, duplicate::Duplicate, loss::Loss, reorder::Reorder},
     host::HostMemory,
     rule::{Direction, Match, Rule},
 };
@@ -20,6 +20,7 @@ use super::{
     site::{INSIDE, Site, Way},
 };
 use crate::{
+    numbered,
     stats::{ALPHA, clopper_pearson},
     traffic::{Receiver, send},
 };
@@ -97,6 +98,7 @@ pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
         loss(bench, report, &model, count)?;
     }
     duplicates(bench, report, count)?;
+    damage(bench, report, count)?;
     reordering(bench, report)
 }
 
@@ -217,6 +219,44 @@ fn duplicates(bench: &mut Bench, report: &mut Report, count: u64) -> Result<()> 
         twice.push(copies.into_iter().map(|copies| copies == 2).collect::<Vec<bool>>());
     }
     report.add(row("duplicate 5 %", Some(5.0), [&twice[0], &twice[1], &twice[2]], ""));
+    Ok(())
+}
+
+/// Datagrams with a wrong bit do not reach the application, which their checksum tells.
+fn damage(bench: &mut Bench, report: &mut Report, count: u64) -> Result<()> {
+    let fault = Fault {
+        rule: Rule {
+            corrupt: Corrupt { chance: Chance::independent(percent(5.0)), silent: 0 },
+            ..rule()
+        },
+        tc: "netem corrupt 5% limit 1000000".into(),
+    };
+    let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+    for side in Side::ALL {
+        let received = bench.with(side, Direction::Egress, &fault, |bench| {
+            let site = &bench.site;
+            let address = Site::far_address(Way::Bridged, 4);
+            numbered::send(&site.container, &site.neighbour, address, count as u32)
+        })?;
+        let mut absent = vec![true; count as usize];
+        let mut damaged = 0;
+        for datagram in received {
+            let number = numbered::number(&datagram).context("a short datagram")?;
+            let is_whole = number < count as u32 && datagram == numbered::content(number);
+            damaged += u32::from(!is_whole);
+            if let Some(place) = absent.get_mut(number as usize).filter(|_| is_whole) {
+                *place = false;
+            }
+        }
+        missing.push(absent);
+        wrong.push(damaged);
+    }
+    let name = "corrupt 5 %, UDP datagrams refused by the receiver";
+    let more = format!("; wrong in the application: entropy {}, netem {}", wrong[1], wrong[2]);
+    let mut row = row(name, Some(5.0), [&missing[0], &missing[1], &missing[2]], &more);
+    row.holds = row.holds.map(|holds| holds && wrong[1] == 0);
+    row.criterion += ", none in the application";
+    report.add(row);
     Ok(())
 }
 
