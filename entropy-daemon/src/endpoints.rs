@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     datapath::Interface,
-    docker::{Container, NetworkMode},
+    docker::{Attachment, Container, NetworkMode},
     netlink::{Link, NetnsId},
 };
 
@@ -53,6 +53,41 @@ pub fn of_container(container: &Container, netns: Option<NetnsId>, links: &[Link
         ));
     }
     Reach::Endpoints(name_networks(container, &veths, links))
+}
+
+/// Why faults do not reach everything of a container that has endpoints: it is on networks that none of
+/// them is on, by macvlan, ipvlan or overlay beside a bridge.
+#[must_use]
+pub fn missed(container: &Container, endpoints: &[Endpoint]) -> Option<String> {
+    if endpoints.is_empty() || !container.state.is_live() {
+        return None;
+    }
+    let without: Vec<&Attachment> = container
+        .attachments
+        .iter()
+        .filter(|network| endpoints.iter().all(|endpoint| endpoint.network != network.network_name))
+        .collect();
+    // Endpoints that have a number instead of a name are on some of these.
+    let unnamed = endpoints.iter().filter(|endpoint| endpoint.network.starts_with('#')).count();
+    if without.len() <= unnamed {
+        return None;
+    }
+    let networks: Vec<String> = without
+        .iter()
+        .filter(|network| unnamed == 0 || !is_bridged(network))
+        .map(|network| match &network.driver {
+            Some(driver) => format!("{} ({driver})", network.network_name),
+            None => network.network_name.clone(),
+        })
+        .collect();
+    let all = networks.join(", ");
+    (!networks.is_empty())
+        .then(|| format!("network {all}: no host veth leads to the container there"))
+}
+
+/// Whether a network is likely to have a veth on this host.
+fn is_bridged(network: &Attachment) -> bool {
+    network.driver.as_deref().is_none_or(|driver| driver == "bridge")
 }
 
 fn is_veth_into(link: &Link, netns: i32) -> bool {

@@ -20,15 +20,15 @@ fn bridges() -> Vec<Link> {
     ]
 }
 
-fn default_network() -> crate::docker::Attachment {
+fn default_network() -> Attachment {
     attachment("bridge", "dddddddddddddd", &["172.17.0.2"])
 }
 
-fn front() -> crate::docker::Attachment {
+fn front() -> Attachment {
     attachment("front", "aaaaaaaaaaaaaa", &["172.18.0.2"])
 }
 
-fn back() -> crate::docker::Attachment {
+fn back() -> Attachment {
     attachment("back", "bbbbbbbbbbbbbb", &["172.19.0.2"])
 }
 
@@ -161,4 +161,29 @@ fn a_container_that_starts_or_ends_has_no_endpoints_yet_and_is_not_unsupported()
     assert_eq!(of_container(&disconnected, Some(NetnsId::Unassigned), &bridges()), none);
     // Before its first packet, and so before it runs, the veth of a starting container is found.
     assert_eq!(found(&created, &[veth(40, NETNS, Some(FRONT))]), [(40, "front".into())]);
+}
+
+#[test]
+fn a_network_without_a_veth_beside_one_with_is_named() {
+    let lan =
+        Attachment { driver: Some("macvlan".into()), ..attachment("lan", "ff", &["192.0.2.9"]) };
+    let web = on(container("web", ""), &[front(), lan.clone()]);
+    let missed_with = |container: &Container, veths: &[Link]| {
+        let links = [bridges(), veths.to_vec()].concat();
+        match of_container(container, Some(NetnsId::Id(NETNS)), &links) {
+            Reach::Endpoints(endpoints) => missed(container, &endpoints),
+            Reach::Unsupported(reason) => panic!("{reason}"),
+        }
+    };
+    let reason =
+        Some("network lan (macvlan): no host veth leads to the container there".to_owned());
+    assert_eq!(missed_with(&web, &[veth(40, NETNS, Some(FRONT))]), reason);
+    // A bridge with a name of its own: which of the two it is, the drivers tell.
+    assert_eq!(missed_with(&web, &[veth(40, NETNS, Some(22))]), reason);
+    let both = [veth(40, NETNS, Some(FRONT)), veth(41, NETNS, Some(22))];
+    assert_eq!(missed_with(&web, &both), None);
+    assert_eq!(missed_with(&on(container("web", ""), &[front()]), &both[..1]), None);
+    // While it starts, the rest may be on its way.
+    let created = Container { state: State::Created, ..web };
+    assert_eq!(missed_with(&created, &both[..1]), None);
 }
