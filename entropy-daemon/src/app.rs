@@ -14,6 +14,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    clock,
     datapath::{Datapath, Kernel, Options},
     docker::{Endpoint, Timing, Update, Watcher},
     netlink::{LinkMonitor, Netlink},
@@ -21,6 +22,7 @@ use crate::{
     policies::Policies,
     reconcile::{Outcome, Reconciler},
     report::Reporter,
+    schedule::{Now, Timetable},
     settings::{Guard, Settings},
     stop::{Checks, Tripped},
     world::World,
@@ -30,6 +32,9 @@ use crate::{
 pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 /// How often replaced rules are freed.
 const PURGE_PERIOD: Duration = Duration::from_secs(1);
+/// How long after the end of a window the next one is looked for: late enough to be after it by any
+/// clock.
+const SETTLE: Duration = Duration::from_millis(1);
 /// First and longest wait before a failed change is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
@@ -140,6 +145,9 @@ struct Daemon {
     reconciler: Reconciler,
     lease: LeaseKeeper,
     seed: u64,
+    timetable: Timetable,
+    /// When a window ends, so that the next one has to be written.
+    next_window: Option<tokio::time::Instant>,
     reporter: Reporter,
     retry: Option<Duration>,
 }
@@ -154,6 +162,8 @@ impl Daemon {
             reconciler: Reconciler::default(),
             lease: LeaseKeeper { length: config.lease, renewed: None, halted: false },
             seed: getrandom::u64().context("draw a seed for policies without one")?,
+            timetable: Timetable::default(),
+            next_window: None,
             reporter: Reporter::default(),
             retry: None,
         })
@@ -171,6 +181,7 @@ impl Daemon {
         let mut renew = ticker(self.lease.length / 3);
         let mut purge = ticker(PURGE_PERIOD);
         loop {
+            let window_at = self.next_window.unwrap_or_else(tokio::time::Instant::now);
             let retry_at = tokio::time::Instant::now() + self.retry.unwrap_or(RETRY.1);
             tokio::select! {
                 request = signals.next() => match request {
@@ -191,7 +202,9 @@ impl Daemon {
                 }
                 _ = renew.tick() => {
                     self.lease.renew_if_due(kernel);
-                    continue;
+                    if !self.has_jumped() {
+                        continue;
+                    }
                 }
                 _ = purge.tick() => {
                     kernel.purge();
@@ -199,6 +212,7 @@ impl Daemon {
                     continue;
                 }
                 () = sleep_until(retry_at), if self.retry.is_some() => {}
+                () = sleep_until(window_at), if self.next_window.is_some() => {}
             }
             self.reconcile(kernel).await;
         }
@@ -236,6 +250,11 @@ impl Daemon {
         };
         let mut plan = plan::plan(self.policies.current(), &targets, self.seed, &self.guard);
         plan.shield(&self.guard, &addresses);
+        if let Err(error) = self.schedule(&mut plan) {
+            warn!("{error:#}");
+            self.back_off();
+            return;
+        }
         if let Some(reason) = kernel.untimed() {
             plan.refuse_timed(reason);
         }
@@ -247,6 +266,23 @@ impl Daemon {
         let outcome =
             self.reconciler.apply(&plan, kernel, |kernel| lease.renew_if_due(kernel)).await;
         self.report(&plan, outcome);
+    }
+
+    /// Says when each policy is in force, and when to say so again.
+    fn schedule(&mut self, plan: &mut Plan) -> Result<()> {
+        let now = now()?;
+        let longest = self.guard.max_duration;
+        let windows = self.timetable.windows(self.policies.current(), now, self.seed, longest);
+        plan.windows = windows.of;
+        let wait = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now.monotonic_ns));
+        self.next_window =
+            windows.until_ns.map(|until_ns| tokio::time::Instant::now() + wait(until_ns) + SETTLE);
+        Ok(())
+    }
+
+    /// Whether the windows in the kernel mean another time by now.
+    fn has_jumped(&self) -> bool {
+        now().is_ok_and(|now| self.timetable.has_jumped(now))
     }
 
     /// The end of all faults, until the daemon is started anew.
@@ -275,6 +311,11 @@ impl Daemon {
         let in_force = |hook| reconciler.is_in_force(hook);
         self.reporter.round(plan, in_force, outcome.unsupported, Instant::now());
     }
+}
+
+fn now() -> Result<Now> {
+    let monotonic_ns = clock::monotonic_ns().context("read the clock")?;
+    Ok(Now { monotonic_ns, wall_ns: clock::wall_ns() })
 }
 
 fn ticker(period: Duration) -> Interval {

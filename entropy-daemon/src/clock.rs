@@ -1,6 +1,16 @@
 //! The clock that the kernel's programs read.
 
-use std::io;
+use std::{
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Now, in nanoseconds since 1970, as the machine's clock is set.
+#[must_use]
+pub fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// Now, in nanoseconds of `CLOCK_MONOTONIC`, which is what `bpf_ktime_get_ns` returns: it stands
 /// still during suspend and no one can set it.

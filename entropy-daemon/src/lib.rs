@@ -17,6 +17,7 @@ pub mod policy;
 pub mod preview;
 pub mod reconcile;
 mod report;
+pub mod schedule;
 pub mod settings;
 pub mod stop;
 mod world;

@@ -14,6 +14,7 @@ use entropy_common::{
     rule::{Direction, HookKey, MAX_RULES},
 };
 
+pub(crate) use self::injection::policy_seed;
 pub use self::injection::{Injection, conditions};
 use self::{
     injection::injection,
@@ -23,10 +24,11 @@ use self::{
 use crate::{
     datapath::Interface,
     docker::Container,
-    endpoints::Reach,
+    endpoints::{Reach, missed},
     guard::Shield,
     network::Network,
     policy::{Percentiles, Policy, Records},
+    schedule::Window,
     settings::Guard,
 };
 
@@ -53,6 +55,8 @@ pub struct Plan {
     pub interfaces: BTreeMap<u32, Interface>,
     /// The addresses and networks of each peer that an injection names.
     pub peers: BTreeMap<String, BTreeSet<Network>>,
+    /// When each policy is in force, by name; those without a window always are.
+    pub windows: BTreeMap<String, Window>,
     /// Packets that meet no rule; their peers are in `peers`.
     pub shields: Vec<Shield>,
     /// What cannot be done, and why.
@@ -106,6 +110,9 @@ impl Plan {
             Reach::Endpoints(endpoints) => endpoints,
             Reach::Unsupported(reason) => return self.refuse_on(policy, target, reason.clone()),
         };
+        if let Some(reason) = missed(&target.container, endpoints) {
+            self.refuse_on(policy, target, reason);
+        }
         for endpoint in endpoints {
             for direction in Direction::ALL {
                 let wanted = match direction {

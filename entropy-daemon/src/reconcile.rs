@@ -20,6 +20,7 @@ use crate::{
     network::Network,
     plan::{Injection, NAMED_TABLES, Plan, Unsupported},
     policy::Percentiles,
+    schedule::Window,
 };
 
 /// One change.
@@ -179,7 +180,9 @@ impl Reconciler {
         for (hook, injections) in &plan.hooks {
             let mut rules = Vec::new();
             for injection in injections {
-                let mut named = rule(numbers, *hook, injection);
+                let window = plan.windows.get(&injection.policy).copied();
+                let window = window.unwrap_or(Window::ALWAYS);
+                let mut named = rule(numbers, *hook, injection, window);
                 if let Some(percentiles) = &injection.faults.percentiles {
                     // Where all numbers are taken by tables that end in this round, the rule has to
                     // wait for the next one.
@@ -286,13 +289,15 @@ fn without(networks: &BTreeSet<Network>, those: Option<&BTreeSet<Network>>) -> B
     those.map_or_else(|| networks.clone(), |those| networks - those)
 }
 
-fn rule(numbers: &mut Numbers, hook: HookKey, injection: &Injection) -> NamedRule {
+fn rule(numbers: &mut Numbers, hook: HookKey, injection: &Injection, window: Window) -> NamedRule {
     let mut matcher = injection.matcher;
     matcher.peer_group = injection.peer.as_ref().map_or(0, |peer| numbers.group(peer));
     NamedRule {
         rule: Rule {
             id: numbers.rule(hook, injection),
             seed: injection.seed,
+            active_from_ns: window.from_ns,
+            active_until_ns: window.until_ns,
             matcher,
             ..injection.faults.rule()
         },

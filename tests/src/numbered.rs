@@ -140,7 +140,11 @@ fn pair(from: &Netns, to: &Netns, address: IpAddr) -> Result<(UdpSocket, UdpSock
     Ok((sender, receiver))
 }
 
-fn make_large(socket: &UdpSocket) -> Result<()> {
+/// Gives a socket that is read late room for what comes until then.
+///
+/// # Errors
+/// When the kernel refuses: this needs CAP_NET_ADMIN.
+pub fn make_large(socket: &UdpSocket) -> Result<()> {
     let buffer = RECEIVE_BUFFER;
     let size = size_of_val(&buffer) as libc::socklen_t;
     // SAFETY: the option's value is one int, which lives during the call.

@@ -23,6 +23,7 @@ mod plan;
 mod policies;
 mod programs;
 mod rules;
+mod schedule;
 mod shares;
 mod site;
 mod slot;

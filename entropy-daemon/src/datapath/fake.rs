@@ -9,7 +9,7 @@ use std::{
 use anyhow::anyhow;
 use entropy_common::{
     fault::delay::{CONSTANT, TABLE, UNIFORM, table::Table},
-    rule::{Direction, HookKey, MAX_RULES, Match},
+    rule::{Direction, HookKey, MAX_RULES, Match, Rule},
 };
 
 use super::{Datapath, Error, Interface, NamedRule};
@@ -126,8 +126,11 @@ impl Fake {
             let (id, group) = (named.rule.id, named.rule.matcher.peer_group);
             assert_ne!(id, 0, "rule without an id: {named:?}");
             // The hook belongs to it: so an id is unique over all hooks too.
-            let first = self.rules.entry(id).or_insert_with(|| (hook, named.clone()));
-            assert_eq!(*first, (hook, named.clone()), "rule id {id} was another rule");
+            // When it is in force may change.
+            let lasting = Rule { active_from_ns: 0, active_until_ns: 0, ..named.rule };
+            let lasting = NamedRule { rule: lasting, ..named.clone() };
+            let first = self.rules.entry(id).or_insert_with(|| (hook, lasting.clone()));
+            assert_eq!(*first, (hook, lasting), "rule id {id} was another rule");
             let delay = &named.rule.delay;
             assert!(matches!(delay.shape, CONSTANT | UNIFORM | TABLE));
             let has_table = delay.shape != TABLE

@@ -59,10 +59,14 @@ pub(super) fn injection(
 /// should lose the same ones again under a policy with a seed: so what tells endpoints apart is the
 /// container's name and network, not their ids.
 fn endpoint_seed(policy: &Policy, container: &Container, endpoint: &Endpoint, seed: u64) -> u64 {
-    let start = policy.seed.unwrap_or_else(|| chance::derive(seed, fingerprint(&policy.name)));
     [fingerprint(&container.name), fingerprint(&endpoint.network)]
         .into_iter()
-        .fold(start, chance::derive)
+        .fold(policy_seed(policy, seed), chance::derive)
+}
+
+/// The seed of a policy, made of the daemon's if it has none.
+pub(crate) fn policy_seed(policy: &Policy, seed: u64) -> u64 {
+    policy.seed.unwrap_or_else(|| chance::derive(seed, fingerprint(&policy.name)))
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's

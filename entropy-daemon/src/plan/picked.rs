@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use entropy_common::chance;
 
-use super::{Target, injection::fingerprint, peers::owner};
+use super::{
+    Target,
+    injection::{fingerprint, policy_seed},
+    peers::owner,
+};
 use crate::{
     docker::Container,
     endpoints::Reach,
@@ -36,7 +40,7 @@ pub(super) fn picked<'t>(
     if candidates.is_empty() {
         return all;
     }
-    let start = policy.seed.unwrap_or_else(|| chance::derive(seed, fingerprint(&policy.name)));
+    let start = policy_seed(policy, seed);
     let draw =
         |target: &Target| chance::derive(start, fingerprint(identity(&target.container, targets)));
     match pick {

@@ -14,6 +14,7 @@ use super::target::Target;
 use super::text;
 use super::units::Rate;
 use crate::network::Network;
+use crate::schedule::Schedule;
 
 /// One policy: which containers, which of their packets, what happens to these.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,12 +32,14 @@ pub struct Policy {
     pub matcher: Match,
     /// Start of the random decisions, 0..=`i64::MAX`; `None` leaves the choice to the daemon.
     pub seed: Option<u64>,
+    /// When it is in force; `None` for always.
+    pub schedule: Option<Schedule>,
     /// What happens to the packets; at least one fault.
     pub faults: Faults,
 }
 
 /// Where a policy stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The file, as it was named to the loader.
     pub file: PathBuf,

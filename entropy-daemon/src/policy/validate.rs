@@ -8,6 +8,7 @@
 pub(crate) mod fault;
 pub(crate) mod matcher;
 pub(crate) mod names;
+mod schedule;
 mod target;
 
 use std::str::FromStr;
@@ -20,6 +21,7 @@ use super::report::{Field, Key, Report, Shape};
 use super::selector::Selector;
 use super::target::Target;
 use super::text::{closest, plain, quoted};
+use crate::schedule::Schedule;
 
 /// A policy on its way: it gets its name when all files are read.
 pub(crate) struct Candidate {
@@ -39,6 +41,7 @@ struct Draft {
     direction: Direction,
     matcher: Match,
     seed: Option<u64>,
+    schedule: Option<Schedule>,
     faults: Faults,
 }
 
@@ -61,6 +64,10 @@ const POLICY: Shape<Draft> = Shape {
             read: |draft, field, report| draft.matcher = matcher::read(field, report),
         },
         Key { name: "seed", read: |draft, field, report| draft.seed = seed(field, report) },
+        Key {
+            name: "schedule",
+            read: |draft, field, report| draft.schedule = schedule::schedule(field, report),
+        },
         Key { name: "loss", read: |d, field, report| d.faults.loss = fault::loss(field, report) },
         Key {
             name: "delay",
@@ -85,7 +92,7 @@ const POLICY: Shape<Draft> = Shape {
             read: |d, field, report| d.faults.partition = fault::partition(field, report),
         },
     ],
-    other_versions: &["schedule"],
+    other_versions: &[],
     elsewhere: &[
         ("peer", "write it inside match: match = { peer = \"app=db\" }"),
         ("protocol", "write it inside match: match = { protocol = \"tcp\" }"),
@@ -96,6 +103,9 @@ const POLICY: Shape<Draft> = Shape {
         ("length", "write it inside match: match = { length = \"1000-\" }"),
         ("payload", "write it inside match: match = { payload = true }"),
         ("flows", "write it inside match: match = { flows = \"20%\" }"),
+        ("every", "write it inside schedule: schedule = { every = \"10m\", duration = \"30s\" }"),
+        ("probability", "write it inside schedule, beside every"),
+        ("for", "write it inside schedule: schedule = { for = \"30s\" }"),
         ("jitter", "write it inside delay: delay = { base = \"80ms\", jitter = \"20ms\" }"),
     ],
 };
@@ -128,7 +138,7 @@ pub(crate) fn policy(
         report.missing(start, None, Mistake::new("has no fault", help));
     }
     fault::check_together(&draft.faults, table, &mut report);
-    let Draft { target, direction, matcher, seed, faults } = draft;
+    let Draft { target, direction, matcher, seed, schedule, faults } = draft;
     let policy = target.filter(|_| report.findings.is_empty()).map(|target| Policy {
         name: String::new(),
         origin: origin.clone(),
@@ -136,6 +146,7 @@ pub(crate) fn policy(
         direction,
         matcher,
         seed,
+        schedule,
         faults,
     });
     (Candidate { name, number, origin, policy }, report)

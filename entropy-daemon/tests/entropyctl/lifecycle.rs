@@ -29,7 +29,12 @@ impl Daemon {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut daemon = Self(child);
         let start = Instant::now();
-        while entropyctl(&["map", "dump", "line", "-ojson"]).json()["line"]["entrance"].is_null() {
+        // While the maps are being pinned, one after the other, the command says so and fails.
+        let is_up = || {
+            let dump = entropyctl(&["map", "dump", "line", "-ojson"]);
+            dump.code == Some(0) && !dump.json()["line"]["entrance"].is_null()
+        };
+        while !is_up() {
             assert_eq!(daemon.0.try_wait().unwrap(), None, "the daemon ended");
             assert!(start.elapsed() < DEADLINE, "the daemon does not come up");
             std::thread::sleep(PAUSE);

@@ -77,6 +77,13 @@ fn pick() {
 }
 
 #[test]
+fn schedule() {
+    let policy = example("schedule.toml");
+    assert_eq!(policy.schedule.as_ref().unwrap().to_string(), "30s every 10m");
+    assert_eq!(plain_loss(&policy), "10%");
+}
+
+#[test]
 fn partition() {
     let policy = example("partition.toml");
     assert_eq!(policy.direction, Direction::Both);

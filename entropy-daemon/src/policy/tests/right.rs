@@ -71,6 +71,25 @@ fn a_target_may_be_a_table_of_labels_names_and_a_choice() {
 }
 
 #[test]
+fn schedules_have_dice_or_pulses_a_start_and_an_end() {
+    for (schedule, shown) in [
+        ("{ every = '10m' }", "every 10m"),
+        ("{ every = '10m', duration = '30s', probability = 0.3 }", "30s every 10m, with 30%"),
+        ("{ every = '10m', probability = 0.0005 }", "every 10m, with 0.05%"),
+        ("{ every = '10m', probability = 1.0 }", "every 10m"),
+        ("{ every = '10m', probability = '12.5%' }", "every 10m, with 12.5%"),
+        ("{ on = '200ms', off = '800ms' }", "200ms every 1s"),
+        ("{ for = '1h' }", "for 1h"),
+        ("{ start = 2026-12-01T10:00:00+01:00 }", "from 2026-12-01T09:00:00Z"),
+        ("{ start = '2026-12-01T09:00:00Z', for = '90s' }", "from 2026-12-01T09:00:00Z, for 90s"),
+    ] {
+        let text = format!("[[policy]]\ntarget = 'app'\nloss = '2%'\nschedule = {schedule}\n");
+        assert_eq!(policies(&text)[0].schedule.as_ref().unwrap().to_string(), shown);
+    }
+    assert_eq!(with("").schedule, None);
+}
+
+#[test]
 fn a_full_policy_has_all_its_parts() {
     let policy = policies(
         "\u{feff}# comment\r\n[[policy]]\r\nname = 'slow-db.2_x'\r\ntarget = 'app=db,!old'\r\n\

@@ -103,7 +103,7 @@ target = \"app=db\"
         "f.toml:7:8: policy web: seed: -1 is out of range",
         "f.toml:8:8: policy web: loss: \"2\" has no unit",
         "f.toml:9:13: policy web: partition: \"yes\" is no partition",
-        "f.toml:10:1: policy web: schedule: this version of Entropy does not have this key",
+        "f.toml:10:12: policy web: schedule: must be a table, not the string \"1%\"",
         "f.toml:12:8: not valid TOML: 5% needs quotes around it",
         "f.toml:13:8: policy #2: seed: must be an integer, not the string \"x\"",
         "f.toml:14:1: policy web: has no fault",

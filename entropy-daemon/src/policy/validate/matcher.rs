@@ -45,6 +45,7 @@ const MATCH: Shape<Match> = Shape {
         ("target", POLICY_KEY),
         ("direction", POLICY_KEY),
         ("seed", POLICY_KEY),
+        ("schedule", POLICY_KEY),
         ("loss", POLICY_KEY),
         ("delay", POLICY_KEY),
         ("reorder", POLICY_KEY),

@@ -56,6 +56,8 @@ struct PolicyEntry {
     /// Seed as a decimal string, as JavaScript's numbers are too short for it; null if the daemon
     /// draws one.
     seed: Option<String>,
+    /// When it is in force; null for always.
+    schedule: Option<String>,
     /// What happens to them.
     #[serde(flatten)]
     faults: Faults,
@@ -149,6 +151,7 @@ impl From<&Policy> for PolicyEntry {
                 condition: Condition::new(&conditions(policy)),
             },
             seed: policy.seed.map(|seed| seed.to_string()),
+            schedule: policy.schedule.as_ref().map(ToString::to_string),
             // What is in a file has records, or it would have been refused.
             faults: Faults::new(&policy.faults.records().unwrap_or(Records::NONE).rule()),
         }

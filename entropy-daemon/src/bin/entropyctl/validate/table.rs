@@ -46,10 +46,14 @@ fn describe_match(policy: &Policy) -> String {
 }
 
 fn describe_faults(policy: &Policy) -> String {
-    policy.faults.records().map_or_else(
+    let faults = policy.faults.records().map_or_else(
         |mistake| mistake.to_string(),
         |records| Faults::new(&records.rule()).describe(),
-    )
+    );
+    match &policy.schedule {
+        Some(schedule) => format!("{faults} ({schedule})"),
+        None => faults,
+    }
 }
 
 #[cfg(test)]
