@@ -97,7 +97,7 @@ fn json_holds_policies_and_problems() {
                           "local_port_last": null, "remote_port_first": null,
                           "remote_port_last": null, "tcp_flags": null, "length_first_bytes": null,
                           "length_last_bytes": null, "payload": null, "flows_percent": null},
-                "seed": "7",
+                "seed": "7", "schedule": null,
                 "loss": {"model": "random", "expected_percent": 2.0,
                          "parameters_percent": {"rate": 2.0, "correlation": 0.0},
                          "count": null, "pattern": null, "ecn": false, "per": "packet"},
