@@ -17,7 +17,7 @@ use entropy_common::{
     lease::Lease,
     names,
     peer::{PeerEntry, PeerKey},
-    rule::{Direction, Hook, HookKey, Line, Rule, RuleSet},
+    rule::{Direction, Hook, HookKey, Line, Match, Rule, RuleSet},
     stats::{Event, RuleState},
 };
 
@@ -99,6 +99,16 @@ impl Object {
         let number = hook.ifindex * 2 + hook.direction;
         self.set_set(number, Some(&set))?;
         self.set_hook(hook, Some(Hook { set: number, slot: slot(hook) }))
+    }
+
+    /// Puts shields before the rules that are on a hook.
+    ///
+    /// # Errors
+    /// With too many of them, or when the kernel refuses.
+    pub fn set_shields(&mut self, hook: HookKey, rules: &[Rule], shields: &[Match]) -> Result<()> {
+        let set = RuleSet::new(hook, rules).context("too many rules")?;
+        let set = set.with_shields(shields).context("too many shields")?;
+        self.set_set(hook.ifindex * 2 + hook.direction, Some(&set))
     }
 
     /// Writes or removes what is on a hook, and where its packets go on to behind the line.
