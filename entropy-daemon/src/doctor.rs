@@ -10,6 +10,7 @@ mod daemon;
 mod host;
 mod kernel;
 mod policies;
+mod settings;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,6 +27,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Directory of the policy files.
     pub policies: PathBuf,
+    /// The settings file, if it is not the usual one.
+    pub settings: Option<PathBuf>,
     /// Where the container engine listens.
     pub docker: Result<Endpoint, EndpointError>,
 }
@@ -98,13 +101,14 @@ pub async fn examine(options: &Options) -> Vec<Check> {
     let trial = limited("kernel", kernel::checks()).await;
     let has_tcx = trial.iter().any(|check| check.name == "tcx" && check.status == Status::Ok);
     checks.extend(trial);
-    let (engine, policies, daemon, conflicts) = tokio::join!(
+    let (engine, policies, settings, daemon, conflicts) = tokio::join!(
         limited("docker", containers::checks(&options.docker)),
         limited("policies", policies::checks(options.policies.clone())),
+        limited("settings", settings::checks(options.settings.clone())),
         limited("daemon", daemon::checks()),
         limited("conflicts", conflicts::checks(has_tcx)),
     );
-    checks.extend([engine, policies, daemon, conflicts].into_iter().flatten());
+    checks.extend([engine, policies, settings, daemon, conflicts].into_iter().flatten());
     checks
 }
 

@@ -156,6 +156,10 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "DIR", default_value = "/etc/entropy/policies")]
     pub(crate) policies: PathBuf,
 
+    /// The daemon's settings [default: /etc/entropy/entropyd.toml, if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) engine: Engine,
 }

@@ -27,7 +27,8 @@ struct Document<'a> {
 
 pub(crate) async fn run(arguments: Doctor, format: Format) -> Result<ExitCode> {
     let docker = arguments.engine.endpoint();
-    let checks = doctor::examine(&Options { policies: arguments.policies, docker }).await;
+    let Doctor { policies, config, .. } = arguments;
+    let checks = doctor::examine(&Options { policies, settings: config, docker }).await;
     let ready = checks.iter().all(Check::is_ready);
     match format {
         Format::Json => output::print_json(&Document { ready, checks: &checks })?,
