@@ -20,4 +20,5 @@ mod report;
 pub mod schedule;
 pub mod settings;
 pub mod stop;
+pub mod systemd;
 mod world;
