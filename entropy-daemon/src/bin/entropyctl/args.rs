@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use entropy_daemon::docker::{Endpoint, EndpointError};
 
 const EXIT_CODES: &str = "\
@@ -64,6 +65,12 @@ pub(crate) enum Verb {
     /// Refuses while a daemon runs. What others have put on the same interfaces is not touched.
     #[command(after_help = EXIT_CODES)]
     Cleanup,
+    /// Write the completions for a shell to standard output.
+    #[command(after_help = EXIT_CODES)]
+    Completions(Completions),
+    /// Write a manual page to standard output, or all of them into a directory.
+    #[command(after_help = EXIT_CODES)]
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +167,50 @@ pub(crate) struct Doctor {
     pub(crate) engine: Engine,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: Shell,
+
+    /// Whose arguments are completed.
+    #[arg(value_enum, default_value_t, value_name = "PROGRAM")]
+    pub(crate) program: Program,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write the pages of both programs and of every command into this directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "program", value_parser = named_path)]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Whose page is written.
+    #[arg(value_enum, default_value_t, value_name = "PROGRAM")]
+    pub(crate) program: Program,
+}
+
+/// The programs that Entropy is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Program {
+    /// This one.
+    #[default]
+    Entropyctl,
+    /// The daemon.
+    Entropyd,
+}
+
+impl Program {
+    /// Its command line, complete with what clap adds.
+    pub(crate) fn command(self) -> clap::Command {
+        let mut command = match self {
+            Self::Entropyctl => Arguments::command(),
+            Self::Entropyd => entropy_daemon::cli::Arguments::command(),
+        };
+        command.build();
+        command
+    }
+}
+
 fn named_path(text: &str) -> Result<PathBuf, &'static str> {
     match text {
         "" => Err("the name is empty"),
@@ -170,7 +221,6 @@ fn named_path(text: &str) -> Result<PathBuf, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
     use entropy_common::names;
 
     use super::*;

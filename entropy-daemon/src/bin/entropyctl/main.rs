@@ -2,7 +2,9 @@
 
 mod args;
 mod cleanup;
+mod completions;
 mod doctor;
+mod man;
 mod map;
 mod output;
 mod plan;
@@ -51,6 +53,8 @@ fn run(Arguments { output: format, verb }: Arguments) -> Result<ExitCode> {
             Verb::Map(MapCommand::Dump(arguments)) => map::dump::run(&arguments, format).await,
             Verb::Doctor(arguments) => doctor::run(arguments, format).await,
             Verb::Cleanup => cleanup::run(format).await,
+            Verb::Completions(arguments) => completions::run(&arguments),
+            Verb::Man(arguments) => man::run(&arguments),
         }
     });
     // Whatever still hangs in a file system or the kernel is not waited for.
