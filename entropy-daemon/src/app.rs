@@ -23,6 +23,7 @@ use crate::{
     report::Reporter,
     settings::{Guard, Settings},
     stop::{Checks, Tripped},
+    systemd::Manager,
     world::World,
 };
 
@@ -141,6 +142,7 @@ struct Daemon {
     lease: LeaseKeeper,
     seed: u64,
     reporter: Reporter,
+    manager: Manager,
     retry: Option<Duration>,
 }
 
@@ -155,6 +157,7 @@ impl Daemon {
             lease: LeaseKeeper { length: config.lease, renewed: None, halted: false },
             seed: getrandom::u64().context("draw a seed for policies without one")?,
             reporter: Reporter::default(),
+            manager: Manager::of_environment(),
             retry: None,
         })
     }
@@ -168,14 +171,20 @@ impl Daemon {
         mut trips: mpsc::Receiver<Tripped>,
     ) -> Result<()> {
         self.policies.load();
+        self.manager.status("waiting for the container engine".to_owned());
+        self.manager.ready();
         let mut renew = ticker(self.lease.length / 3);
         let mut purge = ticker(PURGE_PERIOD);
         loop {
+            self.manager.alive(Instant::now());
             let retry_at = tokio::time::Instant::now() + self.retry.unwrap_or(RETRY.1);
             tokio::select! {
                 request = signals.next() => match request {
-                    Request::Stop => return Ok(()),
-                    Request::Reload => self.policies.load(),
+                    Request::Stop => {
+                        self.manager.stopping();
+                        return Ok(());
+                    }
+                    Request::Reload => self.manager.reload(|| self.policies.load()),
                 },
                 () = self.policies.changed() => self.policies.load(),
                 update = updates.recv() => {
@@ -242,16 +251,20 @@ impl Daemon {
         if let Some(reason) = kernel.unwired() {
             plan.refuse_wired(reason);
         }
-        let lease = &mut self.lease;
-        lease.renew_if_due(kernel);
-        let outcome =
-            self.reconciler.apply(&plan, kernel, |kernel| lease.renew_if_due(kernel)).await;
+        let (lease, manager) = (&mut self.lease, &mut self.manager);
+        let mut between = |kernel: &mut Kernel| {
+            lease.renew_if_due(kernel);
+            manager.alive(Instant::now());
+        };
+        between(kernel);
+        let outcome = self.reconciler.apply(&plan, kernel, between).await;
         self.report(&plan, outcome);
     }
 
     /// The end of all faults, until the daemon is started anew.
     fn halt(&mut self, tripped: &Tripped, kernel: &mut Kernel) {
         self.lease.halted = true;
+        self.manager.status(format!("halted by stop rule {}", tripped.rule));
         let Tripped { rule, reason, failures } = tripped;
         error!("halted by stop rule {rule}, {failures} failures in a row, the last one: {reason}");
         match kernel.halt() {
@@ -274,6 +287,9 @@ impl Daemon {
         let reconciler = &self.reconciler;
         let in_force = |hook| reconciler.is_in_force(hook);
         self.reporter.round(plan, in_force, outcome.unsupported, Instant::now());
+        if !self.lease.halted {
+            self.manager.status(self.reporter.summary(self.policies.current().len()));
+        }
     }
 }
 

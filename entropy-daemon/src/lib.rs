@@ -19,4 +19,5 @@ pub mod reconcile;
 mod report;
 pub mod settings;
 pub mod stop;
+pub mod systemd;
 mod world;

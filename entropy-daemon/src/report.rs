@@ -61,6 +61,15 @@ impl Reporter {
         self.matches(plan);
     }
 
+    /// What is in force, in a line: how many of the policies, on how many containers.
+    pub(crate) fn summary(&self, policies: usize) -> String {
+        let count = |set: BTreeSet<&String>| set.len();
+        let on = count(self.injections.iter().map(|(policy, ..)| policy).collect());
+        let containers = count(self.injections.iter().map(|(_, container, _)| container).collect());
+        let plural = if containers == 1 { "" } else { "s" };
+        format!("{on} of {policies} policies in force, on {containers} container{plural}")
+    }
+
     /// Says what has waited long enough.
     pub(crate) fn tick(&mut self, now: Instant) {
         for (Unsupported { policy, container, reason }, waiting) in &mut self.unsupported {

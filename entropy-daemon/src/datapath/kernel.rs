@@ -257,7 +257,7 @@ fn load(options: Options) -> Result<Ebpf> {
     loader
         .override_global(aya_log::LEVEL, &level, true)
         .load(object::bytes()?)
-        .context("load the eBPF object (needs CAP_BPF and CAP_NET_ADMIN)")
+        .context("load the eBPF object (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)")
 }
 
 impl Datapath for Kernel {

@@ -16,7 +16,16 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 // Bits of linux/capability.h.
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
+/// The rights that the daemon needs, and whether Linux takes CAP_SYS_ADMIN for them (bpf_capable,
+/// linux/capability.h). Without CAP_PERFMON the verifier refuses pointer arithmetic that Spectre
+/// could make use of, which the programs cannot do without.
+const NEEDED: [(&str, u32, bool); 3] = [
+    ("CAP_BPF", CAP_BPF, true),
+    ("CAP_NET_ADMIN", CAP_NET_ADMIN, false),
+    ("CAP_PERFMON", CAP_PERFMON, true),
+];
 
 pub(super) fn checks() -> Vec<Check> {
     vec![kernel(), capabilities(), bpffs(), btf(), object()]
@@ -73,30 +82,32 @@ fn about_rights(effective: Option<u64>, users: &str) -> Check {
         return Check::new(NAME, Status::Unknown, "/proc/self/status does not tell them").needed();
     };
     let has = |bit: u32| effective & (1 << bit) != 0;
-    // Linux takes CAP_SYS_ADMIN for CAP_BPF (bpf_capable, linux/capability.h).
-    let bpf = match (has(CAP_BPF), has(CAP_SYS_ADMIN)) {
-        (true, _) => Some("CAP_BPF"),
-        (false, true) => Some("CAP_SYS_ADMIN in place of CAP_BPF"),
-        (false, false) => None,
-    };
-    let (Some(bpf), true) = (bpf, has(CAP_NET_ADMIN)) else {
-        let lacking = [("CAP_BPF", bpf.is_some()), ("CAP_NET_ADMIN", has(CAP_NET_ADMIN))];
-        let lacking: Vec<_> =
-            lacking.into_iter().filter(|(_, there)| !there).map(|(name, _)| name).collect();
-        let finding = format!("this process lacks {}", lacking.join(" and "));
+    let (mut held, mut lacking) = (Vec::new(), Vec::new());
+    for (name, bit, replaceable) in NEEDED {
+        if has(bit) {
+            held.push(name.to_owned());
+        } else if replaceable && has(CAP_SYS_ADMIN) {
+            held.push(format!("CAP_SYS_ADMIN in place of {name}"));
+        } else {
+            lacking.push(name);
+        }
+    }
+    if !lacking.is_empty() {
+        let finding = format!("this process lacks {}", lacking.join(", "));
         return Check::new(NAME, Status::Missing, finding)
             .needed()
             .disables(DISABLES)
             .mend("run it as root: `sudo entropyctl doctor`");
     };
+    let held = held.join(", ");
     if !users.is_empty() && users.split_whitespace().ne(["0", "0", "4294967295"]) {
-        let finding = format!("{bpf}, CAP_NET_ADMIN, but only inside a user namespace");
+        let finding = format!("{held}, but only inside a user namespace");
         return Check::new(NAME, Status::Missing, finding)
             .needed()
             .disables(DISABLES)
             .mend("run it on the host itself, not in a rootless container");
     }
-    Check::ok(NAME, format!("{bpf}, CAP_NET_ADMIN")).needed()
+    Check::ok(NAME, held).needed()
 }
 
 fn bpffs() -> Check {
@@ -159,13 +170,19 @@ mod tests {
             about_rights(Some(effective), HOST)
         };
         let lacking = |bits: &[u32]| check(bits).finding;
-        assert_eq!(lacking(&[]), "this process lacks CAP_BPF and CAP_NET_ADMIN");
-        assert_eq!(lacking(&[CAP_BPF]), "this process lacks CAP_NET_ADMIN");
-        assert_eq!(lacking(&[CAP_NET_ADMIN]), "this process lacks CAP_BPF");
+        assert_eq!(lacking(&[]), "this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON");
+        assert_eq!(lacking(&[CAP_BPF, CAP_PERFMON]), "this process lacks CAP_NET_ADMIN");
+        assert_eq!(lacking(&[CAP_NET_ADMIN, CAP_BPF]), "this process lacks CAP_PERFMON");
+        assert_eq!(lacking(&[CAP_SYS_ADMIN]), "this process lacks CAP_NET_ADMIN");
         assert!(!check(&[CAP_BPF]).is_ready());
-        for enough in [&[CAP_NET_ADMIN, CAP_BPF], &[CAP_NET_ADMIN, CAP_SYS_ADMIN]] {
-            assert_eq!(check(enough).status, Status::Ok);
-        }
+        let all = check(&[CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON]);
+        assert_eq!(
+            (all.status, &*all.finding),
+            (Status::Ok, "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON")
+        );
+        let instead = check(&[CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON]);
+        let finding = "CAP_SYS_ADMIN in place of CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON";
+        assert_eq!((instead.status, &*instead.finding), (Status::Ok, finding));
     }
 
     #[test]

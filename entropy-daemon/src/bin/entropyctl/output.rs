@@ -35,7 +35,9 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn complain(error: &anyhow::Error) {
     note(&format!("entropyctl: {}", text::line(&format!("{error:#}"))));
     if is_permission(error) {
-        note("  help: run it as root, or with CAP_BPF, CAP_NET_ADMIN and the right to read bpffs");
+        note(
+            "  help: run it as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and the right to read bpffs",
+        );
     }
 }
 
