@@ -28,7 +28,7 @@ const LOSE_ALL: &str = "target = \"app=web\"\nloss = \"100%\"";
 
 #[test]
 fn a_policy_hits_who_ran_before_who_comes_later_and_who_restarts_and_nobody_else() -> Result<()> {
-    let stage = stage!(every kernel);
+    let stage = stage!();
     let cast = stage.cast()?;
     let Cast { web: other, client, network, .. } = &*cast;
     let mut early = stage.run("early", "app=shop", network)?;

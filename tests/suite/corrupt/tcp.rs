@@ -47,8 +47,17 @@ fn a_stream_survives_damage_that_its_receiver_finds() -> Result<()> {
         ensure!(streamed.wrong_bits == 0, "{} wrong bits arrived", streamed.wrong_bits);
         ensure!(state.framed >= frames() && state.framed > 2 * state.matched, "{state:?}");
         // What claims a longer header than it has is dropped without a count.
-        ensure!(all <= state.corrupted && all * 100 > state.corrupted * 95, "{all}, {state:?}");
-        ensure!(checksums * 100 > state.corrupted * 90, "{checksums}, {state:?}");
+        // That is one bit of 3000, so three in a stream are next to impossible; a share would be too
+        // little where only twenty frames are damaged.
+        let uncounted = state.corrupted.checked_sub(all);
+        ensure!(
+            uncounted.is_some_and(|frames| frames < 3 + state.corrupted / 100),
+            "{all}, {state:?}"
+        );
+        ensure!(
+            checksums <= all && checksums * 100 > state.corrupted * 80,
+            "{checksums}, {state:?}"
+        );
     }
     Ok(())
 }
@@ -62,15 +71,18 @@ fn silent_damage_to_a_stream_reaches_the_application() -> Result<()> {
         let before = state(&mut host, direction)?;
         let [from, to] = host.ends(direction);
         let errors_before = to.counter("Tcp InErrs")?;
+        let repeats_before = from.counter("Tcp RetransSegs")?;
         let streamed = stream::send(from, to, Bridged::target(direction, v6), bytes())?;
         ensure!(to.counter("Tcp InErrs")? == errors_before, "an error was counted");
+        let repeats = from.counter("Tcp RetransSegs")? - repeats_before;
         let state = counted(&mut host, direction, before)?;
-        // A damaged segment that comes twice counts twice.
         let wrong = streamed.wrong_bits;
-        ensure!(
-            wrong <= state.corrupted && wrong * 100 > state.corrupted * 95,
-            "{wrong} {state:?}"
-        );
+        println!("{direction:?} IPv6 {v6}: {wrong} wrong bits, {repeats} repeated, {state:?}");
+        // Of a segment that comes twice the application sees one, and a busy machine makes TCP repeat
+        // what only came late.
+        let hidden = state.corrupted.checked_sub(wrong);
+        ensure!(hidden.is_some_and(|hidden| hidden <= repeats), "{wrong} {repeats} {state:?}");
+        ensure!(wrong > 0, "no damage arrived: {state:?}");
     }
     Ok(())
 }
