@@ -144,11 +144,26 @@ pub(super) fn remove_all() -> Vec<anyhow::Error> {
         remove(&path(link), |path| fs::remove_file(path), &mut problems);
     }
     if problems.is_empty() {
-        for directory in [Path::new(names::PIN_DIR), top()] {
-            remove(directory, |path| fs::remove_dir(path), &mut problems);
-        }
+        remove(Path::new(names::PIN_DIR), |path| fs::remove_dir(path), &mut problems);
+        remove(top(), remove_top, &mut problems);
     }
     problems
+}
+
+/// Removes the upper directory, unless the service manager has made it for us: it is a mount then, in
+/// a bpffs that we cannot write to otherwise, and the service manager removes it.
+fn remove_top(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ResourceBusy | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 fn remove(path: &Path, how: impl Fn(&Path) -> io::Result<()>, problems: &mut Vec<anyhow::Error>) {
