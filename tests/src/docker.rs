@@ -37,6 +37,15 @@ impl Docker {
         Self::new(Api::new(socket), host).map(Some)
     }
 
+    /// The engine behind a socket.
+    ///
+    /// # Errors
+    /// When it does not answer or refuses.
+    pub fn at(socket: PathBuf) -> Result<Self> {
+        let host = format!("unix://{}", socket.display());
+        Self::new(Api::new(socket), host)
+    }
+
     /// A private engine.
     ///
     /// # Errors

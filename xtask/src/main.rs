@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod exec;
 mod fidelity;
 mod lint;
@@ -57,6 +58,8 @@ enum Verb {
     Fidelity(fidelity::Arguments),
     /// Check formatting, clippy, documentation and the rules of the house
     Lint,
+    /// Make a Debian package of the optimised programs, in `target/dist`
+    Dist,
     /// Run the daemon from the tree, with the policies in `policies` unless told otherwise
     Run {
         /// Arguments for entropyd
@@ -88,6 +91,7 @@ fn dispatch(verb: Verb) -> Result<u8> {
         Verb::Bench => return bench::run(),
         Verb::Fidelity(arguments) => return fidelity::run(&arguments),
         Verb::Lint => lint::run()?,
+        Verb::Dist => dist::run()?,
         Verb::Run { arguments } => return run::run(&arguments),
     }
     Ok(0)

@@ -5,6 +5,7 @@ pub(crate) mod apt;
 pub(crate) mod engine;
 pub(crate) mod linker;
 pub(crate) mod qemu;
+pub(crate) mod systemd;
 pub(crate) mod toolchain;
 pub(crate) mod vm;
 
@@ -24,6 +25,7 @@ pub(crate) fn all() -> Result<()> {
     linker::ensure()?;
     vm::ensure_all()?;
     engine::ensure()?;
+    systemd::ensure()?;
     say(&format!("set up ({:.1} s)", start.elapsed().as_secs_f64()));
     Ok(())
 }

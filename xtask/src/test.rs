@@ -41,11 +41,13 @@ pub(crate) enum Stage {
     /// The suite in a virtual machine with Linux 6.12
     #[value(name = "6.12")]
     V6_12,
+    /// The Debian package and the service under systemd, in a virtual machine
+    Dist,
 }
 
 impl Stage {
     /// All of them, in the order in which they run.
-    const ALL: [Self; 4] = [Self::Unit, Self::Host, Self::V6_1, Self::V6_12];
+    const ALL: [Self; 5] = [Self::Unit, Self::Host, Self::V6_1, Self::V6_12, Self::Dist];
 
     /// The stage as users write it.
     fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Stage {
             Self::Host => "host",
             Self::V6_1 => vm::Kernel::V6_1.name(),
             Self::V6_12 => vm::Kernel::V6_12.name(),
+            Self::Dist => "dist",
         }
     }
 }

@@ -10,19 +10,23 @@ use serde_json::Value;
 
 use super::tally::Tally;
 use super::{Stage, watch};
-use crate::{exec, place, vm};
+use crate::{dist, exec, place, setup, vm};
 
 /// Variables that the suite gets if they are set here.
 const PASSED_ON: [&str; 6] =
     ["CI", "DOCKER_HOST", "ENTROPY_FULL", "ENTROPY_RECORD", "RUST_BACKTRACE", "RUST_LOG"];
 /// How long the suite may run in a virtual machine, in seconds.
 const VM_LIMIT: u64 = 1200;
+/// The kernel that the package is tested on: that of the system that it is made for.
+const DIST_KERNEL: vm::Kernel = vm::Kernel::V6_1;
 
 /// The built test programs.
 pub(super) struct Suite {
     lab: PathBuf,
     /// The integration tests.
     suite: PathBuf,
+    /// The tests of the package.
+    dist: PathBuf,
     /// The laboratory's own unit tests.
     units: Vec<PathBuf>,
 }
@@ -40,20 +44,25 @@ impl Suite {
             .stderr(std::process::Stdio::inherit());
         let messages = exec::output(&mut cargo).context("build the test suite")?;
         let mut programs: Vec<_> = messages.lines().filter_map(program).collect();
-        let place = programs.iter().position(|(name, _)| name == "suite");
-        let place = place.context("package entropy-tests has no integration test named `suite`")?;
-        let (_, suite) = programs.swap_remove(place);
+        let mut take = |wanted: &str| {
+            let place = programs.iter().position(|(name, _)| name == wanted);
+            let place = place.with_context(|| format!("entropy-tests has no test `{wanted}`"))?;
+            anyhow::Ok(programs.swap_remove(place).1)
+        };
+        let (suite, dist) = (take("suite")?, take("dist")?);
         let units = programs.into_iter().map(|(_, path)| path).collect();
-        Ok(Self { lab: place::binaries(false).join("entropy-lab"), suite, units })
+        Ok(Self { lab: place::binaries(false).join("entropy-lab"), suite, dist, units })
     }
 
     /// Runs the suite in a stage's surroundings.
     pub(super) fn run(&self, stage: Stage, libtest: &[String], tally: &mut Tally) -> Result<()> {
         match stage {
             Stage::Unit | Stage::Host => self.here(libtest, tally),
+            Stage::Dist => self.dist(libtest, tally),
             Stage::V6_1 | Stage::V6_12 => {
                 let kernel = vm::Kernel::from_str(stage.name(), false);
-                self.inside(kernel.map_err(anyhow::Error::msg)?, libtest, tally)
+                let kernel = kernel.map_err(anyhow::Error::msg)?;
+                inside(kernel, |skips| self.command(skips, Some(kernel), libtest), tally)
             }
         }
     }
@@ -75,53 +84,78 @@ impl Suite {
         result
     }
 
-    /// Runs the suite in a virtual machine.
-    fn inside(&self, kernel: vm::Kernel, libtest: &[String], tally: &mut Tally) -> Result<()> {
-        let skips = place::vm_share().join(format!("skips-{}", kernel.name()));
-        fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
-        fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
-        let machine = vm::Machine { timeout: VM_LIMIT, ..vm::Machine::default() };
-        let command = self.command(&skips, Some(kernel), libtest);
-        let result = vm::run(kernel, &machine, &command, |line| {
-            exec::out(line);
-            tally.line(line);
-        });
-        tally.skips(&fs::read_to_string(&skips).unwrap_or_default());
-        let code = result?;
-        if code != 0 && tally.failed == 0 {
-            bail!("the suite ended with exit code {code}");
-        }
-        Ok(())
+    /// Makes a package of what the suite runs and tests it in a virtual machine.
+    fn dist(&self, libtest: &[String], tally: &mut Tally) -> Result<()> {
+        setup::systemd::ensure()?;
+        let package = dist::package(&place::binaries(false))?;
+        let command = |skips: &Path| {
+            let mut words = environment(skips, Some(DIST_KERNEL));
+            words.push(format!("ENTROPY_PACKAGE={}", package.display()));
+            words.push(self.dist.to_string_lossy().into_owned());
+            // Two machines at once would take as long, and more memory.
+            words.push("--test-threads=1".to_owned());
+            words.extend_from_slice(libtest);
+            words
+        };
+        inside(DIST_KERNEL, command, tally)
     }
 
-    /// The words that run the suite with its environment: `env`, because sudo and virtual machines
-    /// pass on only what is named.
+    /// The words that run the suite.
     fn command(&self, skips: &Path, vm: Option<vm::Kernel>, libtest: &[String]) -> Vec<String> {
-        let mut words = vec!["env".to_owned()];
-        let mut set = |name: &str, value: &str| words.push(format!("{name}={value}"));
-        for (name, path) in [
-            ("ENTROPY_BIN_DIR", place::binaries(false).as_path()),
-            ("ENTROPY_ENGINE_DIR", &place::engine()),
-            ("ENTROPY_SKIPS", skips),
-        ] {
-            set(name, &path.to_string_lossy());
-        }
-        if let Some(kernel) = vm {
-            set("ENTROPY_VM", kernel.name());
-        }
-        for name in PASSED_ON {
-            if let Ok(value) = std::env::var(name)
-                && (name != "DOCKER_HOST" || vm.is_none())
-            {
-                set(name, &value);
-            }
-        }
+        let mut words = environment(skips, vm);
         words.push(self.lab.to_string_lossy().into_owned());
         words.extend(["engine", "--"].map(str::to_owned));
         words.push(self.suite.to_string_lossy().into_owned());
         words.extend_from_slice(libtest);
         words
     }
+}
+
+/// Runs a test program in a virtual machine. `command` makes its words, given the file for skips.
+fn inside(
+    kernel: vm::Kernel,
+    command: impl FnOnce(&Path) -> Vec<String>,
+    tally: &mut Tally,
+) -> Result<()> {
+    let skips = place::vm_share().join(format!("skips-{}", kernel.name()));
+    fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
+    fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
+    let machine = vm::Machine { timeout: VM_LIMIT, ..vm::Machine::default() };
+    let result = vm::run(kernel, &machine, &command(&skips), |line| {
+        exec::out(line);
+        tally.line(line);
+    });
+    tally.skips(&fs::read_to_string(&skips).unwrap_or_default());
+    let code = result?;
+    if code != 0 && tally.failed == 0 {
+        bail!("the tests ended with exit code {code}");
+    }
+    Ok(())
+}
+
+/// The words that give a command its environment: `env`, because sudo and virtual machines pass on
+/// only what is named.
+fn environment(skips: &Path, vm: Option<vm::Kernel>) -> Vec<String> {
+    let mut words = vec!["env".to_owned()];
+    let mut set = |name: &str, value: &str| words.push(format!("{name}={value}"));
+    for (name, path) in [
+        ("ENTROPY_BIN_DIR", place::binaries(false).as_path()),
+        ("ENTROPY_ENGINE_DIR", &place::engine()),
+        ("ENTROPY_SKIPS", skips),
+    ] {
+        set(name, &path.to_string_lossy());
+    }
+    if let Some(kernel) = vm {
+        set("ENTROPY_VM", kernel.name());
+    }
+    for name in PASSED_ON {
+        if let Ok(value) = std::env::var(name)
+            && (name != "DOCKER_HOST" || vm.is_none())
+        {
+            set(name, &value);
+        }
+    }
+    words
 }
 
 /// Builds `entropy-lab` and returns its path.
