@@ -22,6 +22,7 @@ mod partition;
 mod plan;
 mod policies;
 mod programs;
+mod rights;
 mod rules;
 mod schedule;
 mod shares;
