@@ -30,13 +30,11 @@ impl Manager {
     }
 
     /// The datapath is ready and the policies are loaded.
-    #[expect(clippy::unused_self, reason = "only its owner may say so")]
     pub(crate) fn ready(&self) {
         tell(&[NotifyState::Ready]);
     }
 
     /// Does the work of a reload, and says when it begins and ends.
-    #[expect(clippy::unused_self, reason = "only its owner may say so")]
     pub(crate) fn reload(&self, work: impl FnOnce()) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -65,7 +63,6 @@ impl Manager {
     }
 
     /// The daemon has begun to undo what it did.
-    #[expect(clippy::unused_self, reason = "only its owner may say so")]
     pub(crate) fn stopping(&self) {
         tell(&[NotifyState::Stopping]);
     }

@@ -86,7 +86,7 @@ fn documents(content: &mut Vec<Entry>) -> Result<()> {
     let folder = format!("usr/share/doc/{NAME}");
     let changes = format!(
         "{NAME} ({VERSION}) unstable; urgency=medium\n\n  * Version {VERSION}.\n\n -- {}  {}\n",
-        super::control::MAINTAINER,
+        super::control::maintainer(),
         date()?
     );
     let readme = read(&place::root().join("README.md"))?;

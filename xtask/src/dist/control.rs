@@ -9,8 +9,6 @@ use super::content::{assets, units};
 use super::deb::{Entry, checksums};
 use super::{NAME, VERSION};
 
-/// Who answers for the package.
-pub(super) const MAINTAINER: &str = "Entropy developers <entropy@localhost>";
 /// The scripts that dpkg runs.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
@@ -38,13 +36,24 @@ pub(super) fn all(about: &About, content: &[Entry]) -> Result<Vec<Entry>> {
     Ok(files)
 }
 
+/// Who answers for the package: whoever makes it, named as Debian's own tools want it.
+pub(super) fn maintainer() -> String {
+    let set = |name: &str, or: &str| std::env::var(name).unwrap_or_else(|_| or.to_owned());
+    format!(
+        "{} <{}>",
+        set("DEBFULLNAME", "Entropy developers"),
+        set("DEBEMAIL", "entropy@localhost")
+    )
+}
+
 fn control(about: &About) -> String {
     let About { architecture, needs, size } = about;
+    let maintainer = maintainer();
     format!(
         "Package: {NAME}
 Version: {VERSION}
 Architecture: {architecture}
-Maintainer: {MAINTAINER}
+Maintainer: {maintainer}
 Installed-Size: {size}
 Depends: {needs}
 Recommends: docker.io | docker-ce
