@@ -46,16 +46,16 @@ fn a_stream_survives_damage_that_its_receiver_finds() -> Result<()> {
         );
         ensure!(streamed.wrong_bits == 0, "{} wrong bits arrived", streamed.wrong_bits);
         ensure!(state.framed >= frames() && state.framed > 2 * state.matched, "{state:?}");
-        // What claims a longer header than it has is dropped without a count.
-        // That is one bit of 3000, so three in a stream are next to impossible; a share would be too
-        // little where only twenty frames are damaged.
+        // What claims a longer header than it has is dropped without a count. That is one bit of 3000,
+        // so three in a stream are next to impossible; a share would be too little where only twenty
+        // frames are damaged.
         let uncounted = state.corrupted.checked_sub(all);
         ensure!(
             uncounted.is_some_and(|frames| frames < 3 + state.corrupted / 100),
             "{all}, {state:?}"
         );
         ensure!(
-            checksums <= all && checksums * 100 > state.corrupted * 80,
+            checksums <= all && checksums * 100 > state.corrupted * 90,
             "{checksums}, {state:?}"
         );
     }
@@ -79,9 +79,10 @@ fn silent_damage_to_a_stream_reaches_the_application() -> Result<()> {
         let wrong = streamed.wrong_bits;
         println!("{direction:?} IPv6 {v6}: {wrong} wrong bits, {repeats} repeated, {state:?}");
         // Of a segment that comes twice the application sees one, and a busy machine makes TCP repeat
-        // what only came late.
+        // what only came late. One in a hundred of those is damaged; far more would be another mistake.
         let hidden = state.corrupted.checked_sub(wrong);
-        ensure!(hidden.is_some_and(|hidden| hidden <= repeats), "{wrong} {repeats} {state:?}");
+        let explained = repeats.min(4 + repeats / 20);
+        ensure!(hidden.is_some_and(|hidden| hidden <= explained), "{wrong} {repeats} {state:?}");
         ensure!(wrong > 0, "no damage arrived: {state:?}");
     }
     Ok(())
