@@ -40,19 +40,19 @@ pub fn run() -> Result<u8> {
     let frames = [frame(false)?, frame(true)?];
     let mut table =
         format!("{:<40}{:>12}{:>12}\n", "NANOSECONDS A PACKET", "TCP, IPv4", "TCP, IPv6");
-    let mut row = |object: &Object, what: &str| -> Result<()> {
+    let mut row = |object: &mut Object, what: &str| -> Result<()> {
         let [v4, v6] = [&frames[0], &frames[1]].map(|frame| quickest(object, frame));
         writeln!(table, "{what:<40}{:>12.0}{:>12.0}", v4?, v6?).context("write a row")
     };
-    row(&object, "no rules on the hook")?;
+    row(&mut object, "no rules on the hook")?;
     for (what, rules) in cases()? {
         object.set_rules(hook, &rules)?;
-        row(&object, &what)?;
+        row(&mut object, &what)?;
     }
     let (what, rules) = cases()?.swap_remove(DELAY);
     object.set_rules(hook, &rules)?;
     object.set_shields(hook, &rules, &[shield(22), shield(2375)])?;
-    row(&object, &format!("{what}, two guarded ports"))?;
+    row(&mut object, &format!("{what}, two guarded ports"))?;
     print!("{table}");
     println!(
         "\nDeciding only, the quickest of {LOOKS} looks at {PACKETS} packets each. What the kernel"
@@ -113,7 +113,7 @@ fn frame(v6: bool) -> Result<Vec<u8>> {
 }
 
 /// Nanoseconds of one packet.
-fn quickest(object: &Object, frame: &[u8]) -> Result<f64> {
+fn quickest(object: &mut Object, frame: &[u8]) -> Result<f64> {
     let program = object.hook(Direction::Egress)?;
     let mut best = f64::INFINITY;
     for _ in 0..LOOKS {

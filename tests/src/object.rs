@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key},
-    programs::SchedClassifier,
+    programs::{ProgramError, SchedClassifier},
 };
 use entropy_common::{
     lease::Lease,
@@ -40,22 +40,18 @@ pub struct Object {
 }
 
 impl Object {
-    /// Loads the object and its programs, with logging off, a lease that never ends, and the
-    /// tables of the distributions that have a name.
+    /// Loads the object, with logging off, a lease that never ends, and the tables of the
+    /// distributions that have a name. A program is loaded when it is first asked for: the verifier
+    /// needs seconds for each under emulation.
     ///
     /// # Errors
-    /// When the object is not there or the kernel refuses it; then with the verifier's words.
+    /// When the object is not there or the kernel refuses its maps.
     pub fn load() -> Result<Self> {
         let path = path();
-        let mut ebpf = EbpfLoader::new()
+        let ebpf = EbpfLoader::new()
             .override_global("AYA_LOG_LEVEL", &0_u8, true)
             .load_file(&path)
             .with_context(|| format!("load {} (built by cargo xtask build)", path.display()))?;
-        for name in names::PROGRAMS {
-            let program = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
-            let program: &mut SchedClassifier = program.try_into()?;
-            program.load().with_context(|| format!("load program {name}"))?;
-        }
         let mut object = Self { ebpf };
         object.set_lease(Lease { until_ns: u64::MAX })?;
         object.set_tables(timing::named())?;
@@ -67,20 +63,28 @@ impl Object {
         &mut self.ebpf
     }
 
-    /// A program that can be run on bytes.
+    /// A program that can be run on bytes, loaded if it was not.
     ///
     /// # Errors
-    /// When there is none of this name.
-    pub fn program(&self, name: &str) -> Result<Program<'_>> {
-        let program = self.ebpf.program(name).with_context(|| format!("no program {name}"))?;
-        Ok(Program::new(program.try_into()?))
+    /// When there is none of this name, or the kernel refuses it; then with the verifier's words.
+    pub fn program(&mut self, name: &str) -> Result<Program<'_>> {
+        Ok(Program::new(self.classifier(name)?))
+    }
+
+    fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?;
+        let program: &mut SchedClassifier = program.try_into()?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(error).with_context(|| format!("load program {name}")),
+        }
     }
 
     /// The program for a direction.
     ///
     /// # Errors
     /// When the object has none.
-    pub fn hook(&self, direction: Direction) -> Result<Program<'_>> {
+    pub fn hook(&mut self, direction: Direction) -> Result<Program<'_>> {
         self.program(match direction {
             Direction::Egress => names::PROGRAM_FROM,
             Direction::Ingress => names::PROGRAM_TO,

@@ -239,11 +239,12 @@ fn a_frame_that_belongs_to_no_hook_is_freed() -> Result<()> {
     needs_root!();
     let mut object = Object::load()?;
     let frame = crate::rules::udp();
-    let run = |object: &Object| object.program(names::PROGRAM_WIRE)?.try_run(&frame, Skb::LOCAL);
-    assert_eq!(run(&object)?, Some(LOST));
+    let run =
+        |object: &mut Object| object.program(names::PROGRAM_WIRE)?.try_run(&frame, Skb::LOCAL);
+    assert_eq!(run(&mut object)?, Some(LOST));
     assert_eq!(object.event(Event::Stray)?, 1);
     // A hook that has lost its rules still gets its frames.
     object.set_slot(0, Some(HookKey::new(LOOPBACK, Direction::Egress)))?;
-    assert_eq!(run(&object)?, Some(REDIRECTED));
+    assert_eq!(run(&mut object)?, Some(REDIRECTED));
     Ok(())
 }

@@ -13,6 +13,7 @@ use entropy_tests::{
     clock::now_ns,
     needs_root,
     object::{LOOPBACK, Object, Skb},
+    wait::patience,
 };
 
 use crate::rules::{LOST, PASS, udp};
@@ -27,10 +28,22 @@ struct Seen {
     passed: u64,
 }
 
+/// The object with the program that is run, which must not take its time to load while a window is open.
+fn loaded() -> Result<Object> {
+    let mut object = Object::load()?;
+    object.hook(Direction::Egress)?;
+    Ok(object)
+}
+
+/// Length of a window, which a busy machine must not sleep through.
+fn window_ns() -> u64 {
+    patience(1).as_nanos() as u64 / 20
+}
+
 /// Runs packets until well after `last_ns`, and holds each verdict against the clock: `in_force`
 /// says whether a time lies in the window. Between the two looks at the clock of one packet
 /// anything may be.
-fn watch(object: &Object, last_ns: u64, in_force: impl Fn(u64) -> bool) -> Result<Seen> {
+fn watch(object: &mut Object, last_ns: u64, in_force: impl Fn(u64) -> bool) -> Result<Seen> {
     let program = object.hook(Direction::Egress)?;
     let end_ns = last_ns + Duration::from_millis(20).as_nanos() as u64;
     let mut seen = Seen::default();
@@ -55,11 +68,11 @@ fn watch(object: &Object, last_ns: u64, in_force: impl Fn(u64) -> bool) -> Resul
 #[test]
 fn when_the_lease_runs_out_everything_passes() -> Result<()> {
     needs_root!();
-    let mut object = Object::load()?;
+    let mut object = loaded()?;
     object.set_rules(HOOK, &[CUT])?;
-    let until_ns = now_ns() + 50_000_000;
+    let until_ns = now_ns() + window_ns();
     object.set_lease(Lease { until_ns })?;
-    let seen = watch(&object, until_ns, |now| now < until_ns)?;
+    let seen = watch(&mut object, until_ns, |now| now < until_ns)?;
     assert!(seen.lost > 0 && seen.passed > 0, "{seen:?}");
     assert_eq!(object.event(Event::LeaseExpired)?, seen.passed);
     assert_eq!(object.state(1)?.seen, seen.lost, "out of lease a rule sees nothing");
@@ -83,11 +96,11 @@ fn renewing_the_lease_lets_rules_act_again() -> Result<()> {
 #[test]
 fn a_rule_acts_from_the_start_to_the_end_of_its_window() -> Result<()> {
     needs_root!();
-    let mut object = Object::load()?;
-    let start = now_ns() + 30_000_000;
-    let end = start + 50_000_000;
+    let mut object = loaded()?;
+    let start = now_ns() + window_ns();
+    let end = start + window_ns();
     object.set_rules(HOOK, &[Rule { active_from_ns: start, active_until_ns: end, ..CUT }])?;
-    let seen = watch(&object, end, |now| (start..end).contains(&now))?;
+    let seen = watch(&mut object, end, |now| (start..end).contains(&now))?;
     assert!(seen.lost > 0 && seen.passed > 0, "{seen:?}");
     assert_eq!(object.state(1)?.seen, seen.lost, "out of force a rule sees nothing");
     Ok(())

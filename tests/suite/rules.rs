@@ -59,7 +59,7 @@ fn hook(direction: Direction) -> HookKey {
 #[test]
 fn a_hook_without_rules_passes_everything_and_counts_nothing() -> Result<()> {
     needs_root!();
-    let object = Object::load()?;
+    let mut object = Object::load()?;
     for direction in Direction::ALL {
         assert_eq!(object.hook(direction)?.repeat(&udp(), Skb::LOCAL, 1000)?, PASS);
     }

@@ -132,7 +132,7 @@ impl Jumbo {
 /// Frames that the kernel takes for no test run: cut off within the IP header, or longer than a
 /// page. On a device the long ones are not linear either, but scattered over several pages.
 fn untestable(
-    object: &Object,
+    object: &mut Object,
     random: &mut Random,
     scene: &Scene,
     count: u64,
@@ -159,7 +159,7 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_in() 
     for number in 0..SCENES {
         let scene = Scene::with_line(&mut random, skb.ifindex, 0);
         scene.install(&mut object)?;
-        let frames = untestable(&object, &mut random, &scene, packets() / SCENES)?;
+        let frames = untestable(&mut object, &mut random, &scene, packets() / SCENES)?;
         let taken = traffic::send(&jumbo.host, VETH, frames.iter().map(|frame| Ok(frame.clone())))?;
         let mut model = Model::new(&scene);
         for (frame, taken) in frames.iter().zip(taken) {
@@ -194,7 +194,7 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_out()
         }
         scene.install(&mut object)?;
         let before = object.events()?;
-        let mut frames = untestable(&object, &mut random, &scene, packets() / SCENES)?;
+        let mut frames = untestable(&mut object, &mut random, &scene, packets() / SCENES)?;
         // The kernel takes the first VLAN tag off before the program sees the packet.
         frames.retain(|frame| !matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]));
         traffic::send(&jumbo.container, INSIDE, frames.iter().map(|frame| Ok(frame.clone())))?;

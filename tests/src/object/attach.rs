@@ -25,10 +25,7 @@ impl Object {
         device: &str,
         hook: TcAttachType,
     ) -> Result<()> {
-        let ebpf = self.ebpf();
-        let classifier =
-            ebpf.program_mut(program).with_context(|| format!("no program {program}"))?;
-        let classifier: &mut SchedClassifier = classifier.try_into()?;
+        let classifier = self.classifier(program)?;
         namespace
             .run(|| attach_here(classifier, device, hook))?
             .with_context(|| format!("attach {program} to {device} in {}", namespace.name()))

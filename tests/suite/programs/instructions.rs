@@ -50,7 +50,7 @@ fn series(release: &str) -> Option<String> {
 fn measure() -> Result<Record> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the release")?;
     let series = series(&release).with_context(|| format!("a version: {release:?}"))?;
-    let object = Object::load()?;
+    let mut object = Object::load()?;
     names::PROGRAMS
         .into_iter()
         .map(|name| {

@@ -23,6 +23,8 @@ pub(super) fn problem(result: Result<()>, tally: &Tally) -> Option<String> {
 /// failure.
 pub(super) fn summary(outcomes: &[Outcome], strict: bool) -> (Vec<String>, u8) {
     let mut lines = table(outcomes);
+    // After the skips, where whoever sees only the end of the output finds them.
+    let mut failures = Vec::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for outcome in outcomes {
         let Outcome { stage, tally, problem, .. } = outcome;
@@ -36,13 +38,15 @@ pub(super) fn summary(outcomes: &[Outcome], strict: bool) -> (Vec<String>, u8) {
             failed += u32::from(fails);
         }
         for name in &tally.failures {
-            lines.push(format!("FAILED in {}: {name}", stage.name()));
+            failures.push(format!("FAILED in {}: {name}", stage.name()));
+            failures.extend(tally.last_words(name).into_iter().map(|line| format!("    {line}")));
         }
         if let Some(problem) = problem {
-            lines.push(format!("FAILED: stage {}: {problem}", stage.name()));
+            failures.push(format!("FAILED: stage {}: {problem}", stage.name()));
             failed += 1;
         }
     }
+    lines.append(&mut failures);
     let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
     lines.push(format!("{passed} passed, {failed} failed{skipped}"));
     (lines, u8::from(failed > 0))

@@ -1,6 +1,9 @@
 //! Counting what the test harness prints, and the skips that tests write down.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most lines of a failed test's output that the summary repeats.
+const LAST_WORDS: usize = 12;
 
 /// The counts of a stage.
 #[derive(Debug, Default)]
@@ -12,6 +15,10 @@ pub(super) struct Tally {
     names: BTreeSet<String>,
     /// The names of tests that failed.
     pub(super) failures: Vec<String>,
+    /// What tests that failed have printed, by name.
+    printed: BTreeMap<String, Vec<String>>,
+    /// The test whose output the lines belong to that come now.
+    printing: Option<String>,
     /// Skipped tests: name and reason.
     pub(super) skipped: Vec<(String, String)>,
 }
@@ -20,7 +27,23 @@ impl Tally {
     /// Takes in one line of output.
     pub(super) fn line(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ") {
+            self.printing = None;
             self.counts(counts);
+            return;
+        }
+        // The harness repeats at its end what each failed test has printed, under such a heading.
+        if let Some(name) =
+            line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            self.printing = Some(name.to_owned());
+            return;
+        }
+        if line == "failures:" {
+            self.printing = None;
+            return;
+        }
+        if let Some(name) = &self.printing {
+            self.printed.entry(name.clone()).or_default().push(line.to_owned());
             return;
         }
         let Some((name, result)) =
@@ -60,6 +83,14 @@ impl Tally {
         }
     }
 
+    /// The last lines that a failed test has printed, without empty ones.
+    pub(super) fn last_words(&self, name: &str) -> Vec<&str> {
+        let printed = self.printed.get(name).map_or(&[][..], Vec::as_slice);
+        let lines: Vec<&str> =
+            printed.iter().map(String::as_str).filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(LAST_WORDS)..].to_vec()
+    }
+
     /// Tests that ran and passed.
     pub(super) fn passed(&self) -> u32 {
         let skipped = self.skipped.iter().filter(|(name, _)| self.names.contains(name)).count();
@@ -96,6 +127,21 @@ mod tests {
         assert_eq!(tally.failures, ["b::c"]);
         assert_eq!(tally.skipped, [("d".to_owned(), "marked as ignored".to_owned())]);
         assert!(tally.has_run("e") && !tally.has_run("b::c"));
+    }
+
+    #[test]
+    fn what_a_failed_test_printed_is_kept() {
+        let printed: String = (0..20).map(|number| format!("line {number}\n\n")).collect();
+        let tally = tally(
+            &format!(
+                "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\n{printed}Error: no\n\n\
+                 failures:\n    a\n\ntest result: FAILED. 0 passed; 1 failed\ntest b ... ok\n"
+            ),
+            "",
+        );
+        let words = tally.last_words("a");
+        assert_eq!((words.len(), words[0], words[11]), (12, "line 9", "Error: no"));
+        assert!(tally.last_words("b").is_empty() && tally.has_run("b"));
     }
 
     #[test]
