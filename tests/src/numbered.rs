@@ -5,13 +5,13 @@ use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
     os::fd::AsRawFd as _,
     sync::atomic::{AtomicBool, Ordering},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{netns::Netns, random::Random, wait::patience};
+use crate::{cpu, netns::Netns, random::Random, wait::patience};
 
 /// Bytes of a datagram. Its length is not one that a single wrong bit makes zero.
 pub const LENGTH: usize = 100;
@@ -49,21 +49,36 @@ pub fn wrong_bits(a: &[u8], b: &[u8]) -> Option<u32> {
 pub fn send(from: &Netns, to: &Netns, address: IpAddr, count: u32) -> Result<Vec<Vec<u8>>> {
     let (sender, receiver) = pair(from, to, address)?;
     thread::scope(|scope| {
-        let receiving = scope.spawn(|| receive(&receiver, count));
-        let start = Instant::now();
-        for number in 0..count {
-            sender.send(&content(number)).context("send a datagram")?;
-            if number % BURST == 0 {
-                // Twenty thousand a second: no queue of the laboratory overflows.
-                let due = start + number * Duration::from_micros(50);
-                thread::sleep(due.saturating_duration_since(Instant::now()));
+        let sending = scope.spawn(|| {
+            stay_on_one_cpu()?;
+            let start = Instant::now();
+            for number in 0..count {
+                sender.send(&content(number)).context("send a datagram")?;
+                if number % BURST == 0 {
+                    // Twenty thousand a second: no queue of the laboratory overflows.
+                    let due = start + number * Duration::from_micros(50);
+                    thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
             }
-        }
-        match receiving.join() {
-            Ok(received) => received,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+            Ok(())
+        });
+        let received = receive(&receiver, count);
+        join(sending).and(received)
     })
+}
+
+/// For a sender whose datagrams must not overtake one another: where ksoftirqd is late on one CPU, those
+/// that are sent on another one arrive first, without any fault.
+fn stay_on_one_cpu() -> Result<()> {
+    let cpus = cpu::allowed()?;
+    cpu::pin(*cpus.first().context("no CPU")?)
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    match thread.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 /// Datagrams one by one over some time, each with its number.
@@ -88,27 +103,32 @@ impl Stream {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn run(&self, pause: Duration, is_over: impl Fn() -> bool) -> Result<(u32, Vec<u32>)> {
+    pub fn run(
+        &self,
+        pause: Duration,
+        is_over: impl Fn() -> bool + Sync,
+    ) -> Result<(u32, Vec<u32>)> {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            let receiving = scope.spawn(|| self.receive(&done));
-            let mut sent = 0;
-            let result = loop {
-                if is_over() {
-                    break Ok(sent);
-                }
-                if let Err(error) = self.sender.send(&content(sent)) {
-                    break Err(error).context("send a datagram");
-                }
-                sent += 1;
-                thread::sleep(pause);
-            };
-            done.store(true, Ordering::Relaxed);
-            match receiving.join() {
-                Ok(received) => Ok((result?, received?)),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+            let sending = scope.spawn(|| {
+                let result = self.send(pause, &is_over);
+                done.store(true, Ordering::Relaxed);
+                result
+            });
+            let received = self.receive(&done);
+            Ok((join(sending)?, received?))
         })
+    }
+
+    fn send(&self, pause: Duration, is_over: &impl Fn() -> bool) -> Result<u32> {
+        stay_on_one_cpu()?;
+        let mut sent = 0;
+        while !is_over() {
+            self.sender.send(&content(sent)).context("send a datagram")?;
+            sent += 1;
+            thread::sleep(pause);
+        }
+        Ok(sent)
     }
 
     /// What comes until it is done and nothing more does.

@@ -21,10 +21,15 @@ const TCA_STATS_QUEUE: u16 = 3;
 const TCA_STATS_APP: u16 = 4;
 const TCA_FQ_PLIMIT: u16 = 1;
 const TCA_FQ_FLOW_PLIMIT: u16 = 2;
+const TCA_FQ_QUANTUM: u16 = 3;
+const TCA_FQ_INITIAL_QUANTUM: u16 = 4;
 const TCA_FQ_RATE_ENABLE: u16 = 5;
 const TCA_FQ_TIMER_SLACK: u16 = 13;
 const TCA_FQ_HORIZON: u16 = 14;
 const TCA_FQ_HORIZON_DROP: u16 = 15;
+
+/// Most bytes of credit that a flow can get at once (`fq_change`, net/sched/sch_fq.c).
+const LARGEST_QUANTUM: u32 = 1 << 20;
 
 /// How a fair queue is set up. The kernel's own defaults (10 000 packets, 100 of a flow, ten
 /// seconds) lose packets that nobody asked to lose.
@@ -95,6 +100,10 @@ fn encode(options: FqOptions) -> Vec<u8> {
     let attributes = [
         (TCA_FQ_PLIMIT, options.limit),
         (TCA_FQ_FLOW_PLIMIT, options.flow_limit),
+        // Who may leave is a matter of time here, not of turns: with the kernel's two frames of credit a
+        // super-packet of 64 KB that is due would be passed over twenty times.
+        (TCA_FQ_QUANTUM, LARGEST_QUANTUM),
+        (TCA_FQ_INITIAL_QUANTUM, LARGEST_QUANTUM),
         // Departure times are honoured all the same; what is off is pacing by socket, which would
         // slow down a container's own TCP.
         (TCA_FQ_RATE_ENABLE, 0),
