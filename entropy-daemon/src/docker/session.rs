@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
     Container, Engine, EngineError, Timing, Update,
-    engine::Look,
+    engine::{Event, Look},
     watcher::{NobodyListens, Outbox},
 };
 
@@ -48,10 +48,11 @@ impl From<NobodyListens> for Ended {
 /// Answer to a question that runs beside the event stream.
 enum Done {
     Looked(String, Result<Look, EngineError>),
+    Starting(String, Result<Option<Container>, EngineError>),
     Pinged(Result<(), EngineError>),
 }
 
-type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<String, EngineError>> + Send)>;
+type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<Event, EngineError>> + Send)>;
 
 /// A container that the engine could not tell about.
 #[derive(Debug)]
@@ -147,12 +148,21 @@ impl<'a> Session<'a> {
     }
 
     /// Notes that a container is to be looked at.
-    fn note(&mut self, event: Option<Result<String, EngineError>>) -> Result<(), Ended> {
+    fn note(&mut self, event: Option<Result<Event, EngineError>>) -> Result<(), Ended> {
         let Some(event) = event else {
             let reason = "the engine ended the event stream".into();
             return Err(EngineError::Unreachable { operation: "follow events", reason }.into());
         };
-        self.look_at(event?);
+        let Event { container, has_joined } = event?;
+        if has_joined {
+            let (engine, id) = (self.engine, container.clone());
+            let question = async move {
+                let answer = engine.starting(&id).await;
+                Done::Starting(id, answer)
+            };
+            self.questions.push(question.boxed());
+        }
+        self.look_at(container);
         Ok(())
     }
 
@@ -179,6 +189,10 @@ impl<'a> Session<'a> {
     fn take(&mut self, done: Done) -> Result<(), Ended> {
         let (id, look) = match done {
             Done::Pinged(result) => return result.map_err(Ended::from),
+            Done::Starting(id, answer) => {
+                self.starts(&id, answer);
+                return Ok(());
+            }
             Done::Looked(id, look) => (id, look?),
         };
         self.in_flight.remove(&id);
@@ -194,6 +208,17 @@ impl<'a> Session<'a> {
             Look::Failed(error) => self.failed(id, &error),
         }
         Ok(())
+    }
+
+    /// What is known of a container that is being started. A look that is over by now knows more.
+    fn starts(&mut self, id: &str, answer: Result<Option<Container>, EngineError>) {
+        let is_awaited =
+            self.in_flight.contains(id) || self.pending.iter().any(|other| other == id);
+        match answer {
+            Ok(Some(container)) if is_awaited => self.outbox.push(Update::Changed(container)),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, id, "known when it runs, not before"),
+        }
     }
 
     /// One container that cannot be looked at is told about, and looked at again later.
