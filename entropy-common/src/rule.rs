@@ -206,6 +206,12 @@ impl RuleSet {
     pub fn used(&self) -> &[Rule] {
         &self.rules[..(self.count as usize).min(MAX_RULES)]
     }
+
+    /// The shields that are used.
+    #[must_use]
+    pub fn used_shields(&self) -> &[Match] {
+        &self.shields[..(self.shield_count as usize).min(MAX_SHIELDS)]
+    }
 }
 
 record! {

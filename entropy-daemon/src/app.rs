@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval, sleep_until},
 };
@@ -15,8 +14,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     clock,
-    datapath::{Datapath, Kernel, Options},
+    datapath::{Datapath, Kernel},
     docker::{Endpoint, Timing, Update, Watcher},
+    handover::{Handover, State},
     netlink::{LinkMonitor, Netlink},
     plan::{self, Plan},
     policies::Policies,
@@ -24,8 +24,10 @@ use crate::{
     report::Reporter,
     schedule::{Now, Timetable},
     settings::{Guard, Settings},
+    signals::{Request, Signals},
     stop::{Checks, Tripped},
     systemd::Manager,
+    upgrade::{self, Inherited},
     world::World,
 };
 
@@ -55,18 +57,18 @@ pub struct Config {
     pub ebpf_log: bool,
 }
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon until SIGTERM or SIGINT, from where an earlier version has handed over to it.
 ///
 /// # Errors
 /// When it cannot start, or when something could not be undone at the end.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, handover: Option<Handover>) -> Result<()> {
     let mut signals = Signals::new()?;
     let netlink = Netlink::new().context("open netlink")?;
     let links = netlink.monitor().context("follow interfaces")?;
-    let mut kernel = Kernel::start(netlink.clone(), Options { log: config.ebpf_log }).await?;
+    let (mut kernel, inherited) = upgrade::start(&config, &netlink, handover).await?;
     // From here on there is something to undo, whatever happens.
     let (watcher, updates) = Watcher::spawn(config.docker.clone(), Timing::default());
-    let result = match Daemon::new(&config, netlink) {
+    let result = match Daemon::new(&config, netlink, inherited) {
         Ok(mut daemon) => {
             let (_checks, trips) = Checks::start(&config.settings.stop);
             daemon.run(&mut kernel, &mut signals, links, updates, trips).await
@@ -86,38 +88,6 @@ pub async fn run(config: Config) -> Result<()> {
     Ok(())
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
-    Stop,
-    Reload,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Request {
-        tokio::select! {
-            _ = self.terminate.recv() => Request::Stop,
-            _ = self.interrupt.recv() => Request::Stop,
-            _ = self.hangup.recv() => Request::Reload,
-        }
-    }
-}
-
 /// Renews the lease when it is due.
 struct LeaseKeeper {
     length: Duration,
@@ -128,7 +98,13 @@ struct LeaseKeeper {
 
 impl LeaseKeeper {
     fn renew_if_due<D: Datapath>(&mut self, datapath: &mut D) {
-        if self.halted || self.renewed.is_some_and(|renewed| renewed.elapsed() < self.length / 3) {
+        if self.renewed.is_none_or(|renewed| renewed.elapsed() >= self.length / 3) {
+            self.renew(datapath);
+        }
+    }
+
+    fn renew<D: Datapath>(&mut self, datapath: &mut D) {
+        if self.halted {
             return;
         }
         match datapath.renew_lease(self.length) {
@@ -144,6 +120,8 @@ struct Daemon {
     policies: Policies,
     world: World,
     reconciler: Reconciler,
+    /// Whether what is in force is an earlier version's, whose policies stand until ours are known.
+    must_know_policies: bool,
     lease: LeaseKeeper,
     seed: u64,
     timetable: Timetable,
@@ -155,16 +133,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(config: &Config, netlink: Netlink) -> Result<Self> {
+    fn new(config: &Config, netlink: Netlink, inherited: Inherited) -> Result<Self> {
+        let drawn = || getrandom::u64().context("draw a seed for policies without one");
+        let Inherited { seed, halted, timetable, reconciler } = inherited;
         Ok(Self {
             netlink,
             guard: config.settings.guard.clone(),
             policies: Policies::watch(&config.policies),
             world: World::default(),
-            reconciler: Reconciler::default(),
-            lease: LeaseKeeper { length: config.lease, renewed: None, halted: false },
-            seed: getrandom::u64().context("draw a seed for policies without one")?,
-            timetable: Timetable::default(),
+            must_know_policies: reconciler.is_some(),
+            reconciler: reconciler.unwrap_or_default(),
+            lease: LeaseKeeper { length: config.lease, renewed: None, halted },
+            seed: seed.map_or_else(drawn, Ok)?,
+            timetable,
             next_window: None,
             reporter: Reporter::default(),
             manager: Manager::of_environment(),
@@ -196,6 +177,10 @@ impl Daemon {
                         return Ok(());
                     }
                     Request::Reload => self.manager.reload(|| self.policies.load()),
+                    Request::Upgrade => {
+                        self.upgrade(kernel);
+                        continue;
+                    }
                 },
                 () = self.policies.changed() => self.policies.load(),
                 update = updates.recv() => {
@@ -238,7 +223,7 @@ impl Daemon {
 
     async fn reconcile(&mut self, kernel: &mut Kernel) {
         // Before the engine has spoken, no container known means nothing.
-        if !self.world.complete {
+        if !self.world.complete || self.must_know_policies && !self.policies.are_known() {
             return;
         }
         let targets = match self.world.targets(&self.netlink).await {
@@ -295,6 +280,21 @@ impl Daemon {
     /// Whether the windows in the kernel mean another time by now.
     fn has_jumped(&self) -> bool {
         now().is_ok_and(|now| self.timetable.has_jumped(now))
+    }
+
+    /// Has the program as it is installed now take over. Returns only when that fails.
+    fn upgrade(&mut self, kernel: &mut Kernel) {
+        self.lease.renew(kernel);
+        self.manager.reloading();
+        let state = State {
+            seed: self.seed,
+            halted: self.lease.halted,
+            policies: self.timetable.hand_over(),
+            numbers: self.reconciler.hand_over(),
+        };
+        let Err(error) = upgrade::hand_over(kernel, state);
+        error!("not upgraded, going on as before: {error:#}");
+        self.manager.ready();
     }
 
     /// The end of all faults, until the daemon is started anew.

@@ -14,8 +14,8 @@ use crate::{
 /// Injects network failures into Docker containers from inside the kernel.
 ///
 /// Runs in the foreground until SIGTERM or SIGINT, then leaves nothing behind. SIGHUP loads the
-/// policies anew, which also happens by itself when they change. RUST_LOG sets what is logged
-/// (default: info).
+/// policies anew, which also happens by itself when they change. SIGUSR2 hands over to the program as it
+/// is installed now, without a gap in what is in force. RUST_LOG sets what is logged (default: info).
 #[derive(Debug, Parser)]
 #[command(name = "entropyd", version)]
 pub struct Arguments {

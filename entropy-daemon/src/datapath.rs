@@ -23,13 +23,16 @@ mod log;
 mod maps;
 mod object;
 mod pins;
+mod recovered;
 mod retired;
 mod slots;
+mod tcx;
 mod wire;
 
 pub use self::{
-    kernel::{Kernel, Options},
+    kernel::{Handed, Kernel, Options},
     pins::{Lock, Ownership, bpffs_is_mounted},
+    recovered::Recovered,
 };
 
 /// An interface of this host that programs can be attached to.

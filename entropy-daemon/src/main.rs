@@ -5,29 +5,64 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use entropy_daemon::{app, cli::Arguments};
+use entropy_daemon::{
+    app::{self, Config},
+    cli::Arguments,
+    handover::Handover,
+    signals, upgrade,
+};
 use tracing_subscriber::EnvFilter;
 
 /// Exit code for a wrong command line or configuration (`EX_USAGE`, sysexits.h).
 const USAGE: u8 = 64;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
     log_to_stderr();
-    let config = match arguments.into_config() {
-        Ok(config) => config,
+    let handover = Handover::of_environment();
+    let config =
+        Arguments::try_parse().map_err(anyhow::Error::from).and_then(Arguments::into_config);
+    // Before there are threads, which inherit it.
+    let runtime = signals::block().context("block signals").and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.context("start the runtime")
+    });
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(config, handover)),
         Err(error) => {
             tracing::error!("{error:#}");
-            return ExitCode::from(USAGE);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Result<Config>, handover: Option<Handover>) -> ExitCode {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            if let Some(handover) = handover {
+                upgrade::abandon(handover).await;
+            }
+            return refuse(error);
         }
     };
-    match app::run(config).await {
+    match app::run(config, handover).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what is wrong with the command line or the configuration, or what was asked for: help.
+fn refuse(error: anyhow::Error) -> ExitCode {
+    match error.downcast::<clap::Error>() {
+        Ok(error) => error.exit(),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(USAGE)
         }
     }
 }

@@ -14,8 +14,8 @@ use entropy_common::{
     rule::{Direction, HookKey, MAX_RULES},
 };
 
-pub(crate) use self::injection::policy_seed;
 pub use self::injection::{Injection, conditions};
+pub(crate) use self::injection::{fingerprint, policy_seed};
 use self::{
     injection::injection,
     peers::{addresses, owner, peer_name},

@@ -12,12 +12,20 @@ pub(crate) struct Policies {
     directory: PathBuf,
     watch: Watch,
     current: Vec<Policy>,
+    /// Whether `current` is what the directory has held at some time.
+    loaded: bool,
 }
 
 impl Policies {
     /// Starts to watch a directory. Nothing is loaded yet.
     pub(crate) fn watch(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), watch: Watch::arm(directory), current: Vec::new() }
+        let watch = Watch::arm(directory);
+        Self { directory: directory.to_owned(), watch, current: Vec::new(), loaded: false }
+    }
+
+    /// Whether they could be loaded at least once. Before that, an earlier version may know better.
+    pub(crate) fn are_known(&self) -> bool {
+        self.loaded
     }
 
     /// The policies in force, in the order of files and lines.
@@ -48,6 +56,7 @@ impl Policies {
                 return;
             }
         };
+        self.loaded = true;
         if loaded != self.current {
             let (count, plural) = (loaded.len(), if loaded.len() == 1 { "y" } else { "ies" });
             info!("{count} polic{plural} loaded from {}", self.directory.display());

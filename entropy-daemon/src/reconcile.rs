@@ -16,7 +16,8 @@ use tracing::{debug, info, warn};
 
 use self::numbers::Numbers;
 use crate::{
-    datapath::{Datapath, Error, Interface, NamedRule},
+    datapath::{Datapath, Error, Interface, NamedRule, Recovered},
+    handover,
     network::Network,
     plan::{Injection, NAMED_TABLES, Plan, Unsupported},
     policy::Percentiles,
@@ -89,12 +90,14 @@ impl State {
     }
 
     /// Forgets the tables that no rule follows any more: their numbers can be given again.
-    fn forget_tables(&mut self) {
+    fn forget_tables(&mut self, found: &mut BTreeMap<u32, Vec<i32>>) {
         let hooks = &self.hooks;
-        self.tables.retain(|number, _| {
+        let is_used = |number: &u32| {
             let mut rules = hooks.values().flat_map(|(rules, _)| rules);
             rules.any(|named| named.rule.delay.table == *number)
-        });
+        };
+        self.tables.retain(|number, _| is_used(number));
+        found.retain(|number, _| is_used(number));
     }
 }
 
@@ -117,6 +120,19 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
+    /// Goes on with what an earlier version of the daemon has put into the kernel. The first plan decides
+    /// what of it stays: the rules that it has as well keep their numbers, and with them their counters.
+    pub(crate) fn resumed(there: Recovered, handed: handover::Numbers) -> Self {
+        let numbers = Numbers::recovered(&there, handed);
+        let Recovered { hooks, peers, tables: _, interfaces } = there;
+        Self { is: State { peers, tables: BTreeMap::new(), hooks, interfaces }, numbers }
+    }
+
+    /// What the next version has to know, besides what it finds in the kernel.
+    pub(crate) fn hand_over(&self) -> handover::Numbers {
+        self.numbers.hand_over()
+    }
+
     /// The changes that lead from what is to the plan, in an order in which every moment between
     /// two of them is harmless: no rule before its peers, no program before its rules, and the
     /// other way round at the end.
@@ -164,7 +180,7 @@ impl Reconciler {
 
     fn should(&mut self, plan: &Plan) -> State {
         self.numbers.forget(plan);
-        let numbers = &mut self.numbers;
+        let Self { is, numbers } = self;
         let peers = plan
             .peers
             .iter()
@@ -182,21 +198,24 @@ impl Reconciler {
             for injection in injections {
                 let window = plan.windows.get(&injection.policy).copied();
                 let window = window.unwrap_or(Window::ALWAYS);
-                let mut named = rule(numbers, *hook, injection, window);
+                let mut named = rule(numbers, injection, window);
                 if let Some(percentiles) = &injection.faults.percentiles {
                     // Where all numbers are taken by tables that end in this round, the rule has to
                     // wait for the next one.
-                    let Some(number) = numbers.table(percentiles, &self.is.tables) else {
+                    let Some(number) = numbers.table(percentiles, &mut is.tables) else {
                         continue;
                     };
                     named.rule.delay.table = number;
                     tables.insert(number, percentiles.clone());
                 }
+                named.rule.id = numbers.rule(*hook, injection, &named);
                 rules.push(named);
             }
             hooks.insert(*hook, (rules, shields.clone()));
         }
         hooks.retain(|_, (rules, _)| !rules.is_empty());
+        // What this plan has not asked for, no later one can mean.
+        numbers.found.rules.clear();
         State { peers, tables, hooks, interfaces: plan.interfaces.clone() }
     }
 
@@ -243,7 +262,7 @@ impl Reconciler {
             }
             between(datapath);
         }
-        self.is.forget_tables();
+        self.is.forget_tables(&mut self.numbers.found.tables);
         outcome
     }
 
@@ -289,12 +308,12 @@ fn without(networks: &BTreeSet<Network>, those: Option<&BTreeSet<Network>>) -> B
     those.map_or_else(|| networks.clone(), |those| networks - those)
 }
 
-fn rule(numbers: &mut Numbers, hook: HookKey, injection: &Injection, window: Window) -> NamedRule {
+/// The rule of an injection, which has no number yet.
+fn rule(numbers: &mut Numbers, injection: &Injection, window: Window) -> NamedRule {
     let mut matcher = injection.matcher;
     matcher.peer_group = injection.peer.as_ref().map_or(0, |peer| numbers.group(peer));
     NamedRule {
         rule: Rule {
-            id: numbers.rule(hook, injection),
             seed: injection.seed,
             active_from_ns: window.from_ns,
             active_until_ns: window.until_ns,

@@ -10,7 +10,7 @@ use std::fmt;
 
 use entropy_common::chance;
 
-pub(crate) use self::timetable::{Now, Timetable};
+pub(crate) use self::timetable::{Now, Since, Timetable};
 use crate::policy::{Rate, Span};
 
 /// How many rolls are looked at in one go. What comes of more is looked at later.

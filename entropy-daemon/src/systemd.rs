@@ -36,12 +36,17 @@ impl Manager {
 
     /// Does the work of a reload, and says when it begins and ends.
     pub(crate) fn reload(&self, work: impl FnOnce()) {
+        self.reloading();
+        work();
+        self.ready();
+    }
+
+    /// The daemon is busy with itself until it is [`Self::ready`], under another version perhaps.
+    pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
             Err(error) => debug!("the service manager is not told of the reload: {error}"),
         }
-        work();
-        tell(&[NotifyState::Ready]);
     }
 
     /// The daemon gets on with its work. To be called on every turn of the main loop and on every

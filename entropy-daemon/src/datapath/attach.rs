@@ -1,21 +1,26 @@
 //! Putting programs on interfaces: TCX where the kernel takes it, else clsact.
 
-use std::{ffi::CString, os::fd::AsFd as _};
+mod hand_over;
+
+use std::{
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+};
 
 use anyhow::{Context, anyhow};
-use aya::{
-    Ebpf,
-    programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-        links::{FdLink, PinnedLink},
-        tc::{SchedClassifierLinkId, TcAttachOptions},
-    },
-    sys::SyscallError,
-};
+use aya::{Ebpf, programs::SchedClassifier};
 use entropy_common::{names, rule::Owned};
+use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::{Error, Interface, maps::Maps, pins};
+pub(super) use self::hand_over::Attached;
+use super::{
+    Error, Interface,
+    maps::Maps,
+    pins,
+    tcx::{Link, Pinned},
+};
 use crate::netlink::{AttachMode, ClsactAdd, FilterId, Hook, Netlink};
 
 /// A program and the hook it belongs on.
@@ -37,7 +42,8 @@ pub(super) const EXIT: [Place; 1] = [Place { program: names::PROGRAM_EXIT, hook:
 pub(super) const WIRE: [Place; 1] = [Place { program: names::PROGRAM_WIRE, hook: Hook::Ingress }];
 
 /// How programs are attached on this kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Mode {
     /// TCX links, Linux 6.6 and later. They end with the process that holds them.
     Tcx,
@@ -48,9 +54,8 @@ pub(super) enum Mode {
 /// What holds a program on an interface.
 #[derive(Debug)]
 enum Hold {
-    Tcx(SchedClassifierLinkId),
-    /// A link with a pin, which outlives the process.
-    Pinned(PinnedLink),
+    Tcx(Link),
+    Pinned(Pinned),
     Clsact,
 }
 
@@ -65,6 +70,11 @@ impl Attachment {
     /// Nothing on an interface yet.
     pub(super) fn none(interface: &Interface) -> Self {
         Self { interface: interface.clone(), holds: Vec::new() }
+    }
+
+    /// The interface.
+    pub(super) fn interface(&self) -> &Interface {
+        &self.interface
     }
 
     /// Whether nothing of ours is on the interface.
@@ -88,9 +98,16 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier
     Ok(program)
 }
 
-/// Loads every program.
-pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+/// The descriptor of a program that is loaded.
+fn descriptor(ebpf: &mut Ebpf, place: Place) -> Result<OwnedFd, Error> {
+    let descriptor = program(ebpf, place.program)?.fd().context("program's descriptor")?;
+    Ok(descriptor.as_fd().try_clone_to_owned().context("program's descriptor")?)
+}
+
+/// Loads every program. `between` is called before each: the verifier takes its time.
+pub(super) fn load(ebpf: &mut Ebpf, mut between: impl FnMut()) -> anyhow::Result<()> {
     for name in names::PROGRAMS {
+        between();
         program(ebpf, name)?.load().with_context(|| format!("load program {name}"))?;
     }
     Ok(())
@@ -111,15 +128,13 @@ pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<Mo
 
 /// Gives the link at the exit of the line or the wire a pin, where there is a link: the packets that
 /// are in there when the daemon is killed need it. A filter stays anyway.
-pub(super) fn pin_exit(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<()> {
+pub(super) fn pin_exit(exit: &mut Attachment) -> anyhow::Result<()> {
     for (place, hold) in std::mem::take(&mut exit.holds) {
         let hold = match hold {
-            Hold::Tcx(id) => {
-                let link = program(ebpf, place.program)?.take_link(id).context("take a link")?;
-                let link = FdLink::try_from(link).context("take a link's descriptor")?;
-                let name = if place == WIRE[0] { names::LINK_WIRE } else { names::LINK_EXIT };
-                let path = pins::path(name);
-                Hold::Pinned(link.pin(&path).with_context(|| format!("pin {}", path.display()))?)
+            Hold::Tcx(link) => {
+                let path = exit_pin(place);
+                let context = format!("pin {}", path.display());
+                Hold::Pinned(link.pin(path).context(context)?)
             }
             other => other,
         };
@@ -128,39 +143,40 @@ pub(super) fn pin_exit(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result
     Ok(())
 }
 
-/// `BPF_LINK_CREATE` knows no such attach type: Linux before 6.6, or without `CONFIG_NET_XGRESS`.
-fn is_no_tcx(error: &anyhow::Error) -> bool {
-    matches!(
-        error.downcast_ref::<ProgramError>(),
-        Some(ProgramError::SyscallError(SyscallError { io_error, .. }))
-            if io_error.raw_os_error() == Some(libc::EINVAL)
-    )
-}
-
-/// First of the hook's programs, so that no other ends the packet's way before it.
-fn tcx(
+/// What holds the exit of the line or the wire already, with the new program in its place: the pinned
+/// link of the version before. Filters are replaced by [`attach`].
+pub(super) fn take_over_exit(
     ebpf: &mut Ebpf,
     interface: &Interface,
     place: Place,
-) -> Result<SchedClassifierLinkId, ProgramError> {
-    let kind = match place.hook {
-        Hook::Ingress => TcAttachType::Ingress,
-        Hook::Egress => TcAttachType::Egress,
-    };
-    let program: &mut SchedClassifier =
-        ebpf.program_mut(place.program).ok_or(ProgramError::NotLoaded)?.try_into()?;
-    program.attach_with_options(
-        &interface.name,
-        kind,
-        TcAttachOptions::TcxOrder(LinkOrder::first()),
-    )
+    mode: Mode,
+) -> anyhow::Result<Attachment> {
+    let mut exit = Attachment::none(interface);
+    if mode == Mode::Clsact {
+        return Ok(exit);
+    }
+    let (path, program) = (exit_pin(place), descriptor(ebpf, place)?);
+    match Pinned::update(path.clone(), program.as_fd()) {
+        Ok(link) => exit.holds.push((place, Hold::Pinned(link))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+        // Its interface is gone.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
+            fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+        Err(error) => return Err(error).with_context(|| format!("replace {}", place.program)),
+    }
+    Ok(exit)
 }
 
-/// aya 0.14 attaches by name. Whether the name meant the right interface is seen before and after.
-fn is_still_named(interface: &Interface) -> bool {
-    let Ok(name) = CString::new(interface.name.as_str()) else { return false };
-    // SAFETY: the string ends with a zero and lives through the call.
-    unsafe { libc::if_nametoindex(name.as_ptr()) == interface.index }
+/// Where the link of an exit is pinned.
+fn exit_pin(place: Place) -> PathBuf {
+    pins::path(if place == WIRE[0] { names::LINK_WIRE } else { names::LINK_EXIT })
+}
+
+/// `BPF_LINK_CREATE` knows no such attach type: Linux before 6.6, or without `CONFIG_NET_XGRESS`.
+fn is_no_tcx(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.and_then(io::Error::raw_os_error) == Some(libc::EINVAL)
 }
 
 /// Attaches programs to an interface; all of them, or none when it fails. What could not be undone
@@ -178,7 +194,7 @@ pub(super) async fn attach(
         Mode::Clsact => attach_clsact(ebpf, maps, netlink, attachment, places).await,
     };
     if result.is_err()
-        && let Err(undo) = detach(ebpf, maps, netlink, attachment).await
+        && let Err(undo) = detach(maps, netlink, attachment).await
     {
         tracing::warn!("undo a failed attach to {}: {undo:#}", attachment.interface.name);
     }
@@ -186,27 +202,20 @@ pub(super) async fn attach(
 }
 
 fn attach_tcx(ebpf: &mut Ebpf, attachment: &mut Attachment, places: &[Place]) -> Result<(), Error> {
-    let interface = attachment.interface.clone();
+    let Interface { index, name } = attachment.interface.clone();
     for &place in places {
         if attachment.holds(place) {
             continue;
         }
-        if !is_still_named(&interface) {
-            return Err(Error::Gone(interface.name));
-        }
-        let link = tcx(ebpf, &interface, place).map_err(|error| {
-            if is_still_named(&interface) {
-                anyhow::Error::new(error)
-                    .context(format!("attach {} to {}", place.program, interface.name))
-                    .into()
-            } else {
-                Error::Gone(interface.name.clone())
+        let program = descriptor(ebpf, place)?;
+        let link = Link::create(program.as_fd(), index, place.hook).map_err(|error| {
+            if error.raw_os_error() == Some(libc::ENODEV) {
+                return Error::Gone(name.clone());
             }
+            let context = format!("attach {} to {name}", place.program);
+            anyhow::Error::new(error).context(context).into()
         })?;
         attachment.holds.push((place, Hold::Tcx(link)));
-        if !is_still_named(&interface) {
-            return Err(Error::Gone(interface.name));
-        }
     }
     Ok(())
 }
@@ -224,10 +233,9 @@ async fn attach_clsact(
         if attachment.holds(place) {
             continue;
         }
-        let fd = program(ebpf, place.program)?.fd().context("program's descriptor")?;
-        let fd = fd.try_clone().context("program's descriptor")?;
+        let program = descriptor(ebpf, place)?;
         let id = filter_id(place.program);
-        netlink.attach_filter(index, place.hook, fd.as_fd(), id, AttachMode::Replace).await?;
+        netlink.attach_filter(index, place.hook, program.as_fd(), id, AttachMode::Replace).await?;
         attachment.holds.push((place, Hold::Clsact));
     }
     Ok(())
@@ -261,7 +269,6 @@ async fn ensure_clsact(
 /// Takes the programs off again. An interface that is gone is fine. What could not be taken off is
 /// still in `attachment`, for another try.
 pub(super) async fn detach(
-    ebpf: &mut Ebpf,
     maps: &mut Maps,
     netlink: &Netlink,
     attachment: &mut Attachment,
@@ -270,12 +277,13 @@ pub(super) async fn detach(
     let mut first_error = None;
     for (place, hold) in std::mem::take(&mut attachment.holds) {
         let result = match hold {
-            // The link is closed in any case, which detaches; an error tells of nothing left to do.
-            Hold::Tcx(link) => program(ebpf, place.program)
-                .and_then(|program| Ok(program.detach(link).context("detach")?)),
-            // The link closes with the last who holds it.
+            // To close it is to detach.
+            Hold::Tcx(link) => {
+                drop(link);
+                Ok(())
+            }
             Hold::Pinned(link) => {
-                link.unpin().map(drop).context("remove the link's pin").map_err(Error::from)
+                link.unpin().context("remove the link's pin").map_err(Error::from)
             }
             Hold::Clsact => {
                 let result = remove_filter(netlink, index, place).await;

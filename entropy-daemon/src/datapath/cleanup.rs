@@ -1,6 +1,6 @@
 //! Removing what a killed daemon left.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Array, HashMap, Map, MapData};
@@ -30,7 +30,7 @@ pub struct Report {
 
 impl Report {
     /// Says it in the log.
-    pub(super) fn log(&self) {
+    pub(crate) fn log(&self) {
         for line in &self.removed {
             info!("left by an earlier daemon, removed: {line}");
         }
@@ -50,12 +50,32 @@ impl Report {
 /// Ends the lease and removes filters, qdiscs, line, wire and pins of a daemon that does not run any more.
 /// Foreign things are never touched. Goes on after errors. The caller holds the lock.
 pub async fn remove(netlink: &Netlink) -> Report {
+    remove_with(netlink, &BTreeSet::new()).await
+}
+
+/// The same where the daemon itself says on which interfaces the clsact qdisc is its own, and what its
+/// pins are: of another layout, or another shape, they tell nothing.
+pub(super) async fn remove_handed(
+    netlink: &Netlink,
+    clsacts: &BTreeSet<u32>,
+    pins: &[PathBuf],
+) -> Report {
+    let first = remove_with(netlink, clsacts).await;
+    let mut problems = pins::remove_handed(pins);
+    // What could not be removed before its pins were is looked at again.
+    let second = remove(netlink).await;
+    problems.extend(second.problems);
+    Report { removed: [first.removed, second.removed].concat(), problems }
+}
+
+async fn remove_with(netlink: &Netlink, clsacts: &BTreeSet<u32>) -> Report {
     let mut report = Report::default();
     report.note(end_lease());
-    let owned = owned_clsacts().unwrap_or_else(|error| {
+    let mut owned = owned_clsacts().unwrap_or_else(|error| {
         report.problems.push(error);
         BTreeSet::new()
     });
+    owned.extend(clsacts);
     match netlink.links().await {
         Ok(links) => {
             for link in &links {

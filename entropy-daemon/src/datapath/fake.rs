@@ -12,7 +12,7 @@ use entropy_common::{
     rule::{Direction, HookKey, MAX_RULES, Match, Rule},
 };
 
-use super::{Datapath, Error, Interface, NamedRule};
+use super::{Datapath, Error, Interface, NamedRule, Recovered};
 use crate::{network::Network, plan::NAMED_TABLES};
 
 /// How an operation can fail.
@@ -84,6 +84,23 @@ impl Fake {
     /// What a peer group is, or was, called.
     pub(crate) fn description(&self, group: u32) -> Option<&str> {
         self.descriptions.get(&group).map(String::as_str)
+    }
+
+    /// What another version finds.
+    pub(crate) fn recovered(&self) -> Recovered {
+        let shields = |hook| self.shields.get(hook).cloned().unwrap_or_default();
+        let hooks = self.hooks.iter().map(|(hook, rules)| (*hook, (rules.clone(), shields(hook))));
+        let groups = self.groups.iter().map(|(number, group)| (*number, group.networks.clone()));
+        let mut recovered = Recovered {
+            hooks: hooks.collect(),
+            peers: groups.collect(),
+            interfaces: self.attached.clone(),
+            ..Recovered::default()
+        };
+        for number in recovered.tables_in_use() {
+            recovered.tables.insert(number, self.tables[&number].entries().to_vec());
+        }
+        recovered
     }
 
     /// Whether nothing is left.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{maps::network, pins};
+use crate::{clock, network::Network};
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use entropy_common::{
@@ -11,10 +13,6 @@ use entropy_common::{
     rule::{Direction, Hook, HookKey, Label, LabelKey, Labelled, Line, Owned, Rule, RuleSet},
     stats::{Event, RuleState},
 };
-use ipnet::IpNet;
-
-use super::pins;
-use crate::{clock, network::Network};
 
 mod holder;
 mod pinned;
@@ -173,12 +171,8 @@ fn groups(labels: &Labels) -> Result<Vec<Group>> {
         }
     }
     for (key, entry) in entries(map.iter(), names::MAP_PEERS)? {
-        let bits = key.prefix_len().saturating_sub(PeerKey::SCOPE_BITS);
-        let data = key.data();
-        let net = IpNet::new(data.ip(), u8::try_from(bits).unwrap_or(u8::MAX))
-            .context("a prefix of the peer map is too long")?;
-        let network = Network { net, excluded: entry != PeerEntry::MEMBER };
-        groups.entry(data.group()).or_default().push(network);
+        let network = Network { net: network(&key)?, excluded: entry != PeerEntry::MEMBER };
+        groups.entry(key.data().group()).or_default().push(network);
     }
     Ok(groups
         .into_iter()

@@ -1,12 +1,17 @@
 //! The real datapath.
 
+mod hand_over;
+
 use std::{
     collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::{Ebpf, EbpfLoader};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+};
 use entropy_common::{
     fault::delay::{
         TABLE_ENTRIES,
@@ -23,6 +28,7 @@ use entropy_common::{
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+pub use self::hand_over::Handed;
 use super::{
     Datapath, Error, Interface, Lock, NamedRule, Ownership,
     attach::{self, Attachment, Mode},
@@ -62,7 +68,7 @@ pub struct Kernel {
     next_set: u32,
     retirement: Retirement,
     log: Option<JoinHandle<()>>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Kernel {
@@ -73,10 +79,13 @@ impl Kernel {
     /// When another daemon runs, when bpffs or a right is missing, when the kernel refuses the
     /// object. What was done is undone then.
     pub async fn start(netlink: Netlink, options: Options) -> Result<Self> {
-        let lock = match Lock::take()? {
-            Ownership::Mine(lock) => lock,
+        match Lock::take()? {
+            Ownership::Mine(lock) => Self::begin(netlink, options, lock).await,
             Ownership::Taken => bail!("another entropyd runs on this host"),
-        };
+        }
+    }
+
+    async fn begin(netlink: Netlink, options: Options, lock: Lock) -> Result<Self> {
         let leftovers = cleanup::remove(&netlink).await;
         leftovers.log();
         // With what is left over, one could not tell later what is whose.
@@ -100,17 +109,39 @@ impl Kernel {
         };
         pins::create_directory()?;
         let mut ebpf = load(options)?;
-        attach::load(&mut ebpf)?;
+        attach::load(&mut ebpf, || {})?;
+        let kernel = Self::set_up(ebpf, netlink, options, lock, None).await?;
+        info!(mode = ?kernel.mode, "datapath ready");
+        Ok(kernel)
+    }
+
+    /// Everything around programs that are loaded. `mode` is known where an earlier version's programs
+    /// are to be replaced.
+    async fn set_up(
+        mut ebpf: Ebpf,
+        netlink: Netlink,
+        options: Options,
+        lock: Lock,
+        mode: Option<Mode>,
+    ) -> Result<Self> {
         let mut maps = Maps::take(&mut ebpf)?;
         for (number, distribution) in Distribution::ALL.into_iter().enumerate() {
-            write_table(&mut maps, number as u32, &distribution.table())?;
+            ensure_table(&mut maps, number as u32, &distribution.table())?;
         }
         let line = Line::ensure(&netlink).await?;
-        let mut attachment = Attachment::none(&line.exit);
-        let mode = attach::probe(&mut ebpf, &mut attachment)?;
+        let (mode, mut exit) = match mode {
+            Some(mode) => {
+                let place = attach::EXIT[0];
+                (mode, attach::take_over_exit(&mut ebpf, &line.exit, place, mode)?)
+            }
+            None => {
+                let mut exit = Attachment::none(&line.exit);
+                (attach::probe(&mut ebpf, &mut exit)?, exit)
+            }
+        };
         let places = &attach::EXIT;
-        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut attachment, places).await?;
-        attach::pin_exit(&mut ebpf, &mut attachment)?;
+        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut exit, places).await?;
+        attach::pin_exit(&mut exit)?;
         let wire = Wire::ensure(&mut ebpf, &mut maps, &netlink, mode).await;
         let wire = wire.map_err(|error| format!("{error:#}"));
         let entrances = rule::Line {
@@ -119,14 +150,13 @@ impl Kernel {
         };
         maps.line.set(0, entrances, 0).context("write the entrances of line and wire")?;
         let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };
-        info!(mode = ?mode, "datapath ready");
         Ok(Self {
             ebpf,
             maps,
             netlink,
             mode,
             line,
-            exit: attachment,
+            exit,
             wire,
             attachments: HashMap::new(),
             hooks: HashMap::new(),
@@ -134,7 +164,7 @@ impl Kernel {
             next_set: 1,
             retirement: Retirement::default(),
             log,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -163,13 +193,13 @@ impl Kernel {
                 problems.push(anyhow!(error).context(format!("detach from interface {index}")));
             }
         }
-        let Self { mut ebpf, mut maps, netlink, mut exit, line, wire, log, .. } = self;
+        let Self { mut maps, netlink, mut exit, line, wire, log, .. } = self;
         if let Ok(wire) = wire {
-            wire.remove(&mut ebpf, &mut maps, &mut problems).await;
+            wire.remove(&mut maps, &mut problems).await;
         }
         // While the exit is attached, what waits still arrives.
         line.remove(&mut problems).await;
-        if let Err(error) = attach::detach(&mut ebpf, &mut maps, &netlink, &mut exit).await {
+        if let Err(error) = attach::detach(&mut maps, &netlink, &mut exit).await {
             problems.push(anyhow!(error).context("detach from the line"));
         }
         if let Some(log) = log {
@@ -239,10 +269,23 @@ impl Kernel {
     }
 }
 
+fn renew(map: &mut Array<MapData, Lease>, length: Duration) -> Result<()> {
+    let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+    let now = clock::monotonic_ns().context("read the clock")?;
+    map.set(0, Lease { until_ns: now.saturating_add(length) }, 0).context("renew the lease")
+}
+
 fn write_table(maps: &mut Maps, number: u32, table: &Table) -> Result<()> {
     let entries: &[i32; TABLE_ENTRIES as usize] =
         table.entries().try_into().context("a distribution has another number of entries")?;
     maps.tables.set(number, entries, 0).with_context(|| format!("write distribution {number}"))
+}
+
+/// Leaves a table alone that is what it should be: programs may be reading it.
+fn ensure_table(maps: &mut Maps, number: u32, table: &Table) -> Result<()> {
+    let there =
+        maps.tables.get(&number, 0).with_context(|| format!("read distribution {number}"))?;
+    if there == table.entries() { Ok(()) } else { write_table(maps, number, table) }
 }
 
 fn load(options: Options) -> Result<Ebpf> {
@@ -274,9 +317,9 @@ impl Datapath for Kernel {
     }
 
     async fn detach(&mut self, index: u32) -> Result<(), Error> {
-        let Self { ebpf, maps, netlink, attachments, .. } = self;
+        let Self { maps, netlink, attachments, .. } = self;
         let Some(attachment) = attachments.get_mut(&index) else { return Ok(()) };
-        attach::detach(ebpf, maps, netlink, attachment).await?;
+        attach::detach(maps, netlink, attachment).await?;
         attachments.remove(&index);
         Ok(())
     }
@@ -369,10 +412,7 @@ impl Datapath for Kernel {
     }
 
     fn renew_lease(&mut self, length: Duration) -> Result<(), Error> {
-        let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let now = clock::monotonic_ns().context("read the clock")?;
-        let lease = Lease { until_ns: now.saturating_add(length) };
-        self.maps.lease.set(0, lease, 0).context("renew the lease")?;
+        renew(&mut self.maps.lease, length)?;
         Ok(())
     }
 

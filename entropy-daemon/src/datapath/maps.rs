@@ -59,6 +59,13 @@ pub(super) fn peer_key(group: u32, network: &IpNet) -> Key<PeerKey> {
     Key::new(bits, key)
 }
 
+/// The network of a trie key.
+pub(super) fn network(key: &Key<PeerKey>) -> Result<IpNet> {
+    let bits = key.prefix_len().saturating_sub(PeerKey::SCOPE_BITS);
+    IpNet::new(key.data().ip(), u8::try_from(bits).unwrap_or(u8::MAX))
+        .context("a prefix of the peer map is too long")
+}
+
 /// Removing what is not there is done.
 pub(super) fn if_there(result: std::result::Result<(), MapError>) -> Result<(), MapError> {
     match result {

@@ -4,10 +4,10 @@ use std::{
     fs::{self, DirBuilder, File},
     io,
     os::{
-        fd::AsRawFd as _,
+        fd::{AsFd as _, AsRawFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +23,8 @@ use entropy_common::{
     },
     stats::{Event, RuleState},
 };
+
+use crate::handover::Descriptor;
 
 /// Magic number of bpffs (`BPF_FS_MAGIC`, linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -55,7 +57,7 @@ pub fn bpffs_is_mounted() -> bool {
 /// that ends.
 #[derive(Debug)]
 pub struct Lock {
-    _directory: File,
+    directory: File,
 }
 
 /// Whose the pins are.
@@ -92,15 +94,41 @@ impl Lock {
             .open(directory)
             .with_context(|| format!("open {}", directory.display()))?;
         check_owner(&file)?;
+        let lock = Self { directory: file };
+        let is_ours = lock.acquire().with_context(|| format!("lock {}", directory.display()))?;
+        Ok(if is_ours { Ownership::Mine(lock) } else { Ownership::Taken })
+    }
+}
+
+impl Lock {
+    /// A copy of the descriptor, for the process that takes over.
+    pub(super) fn copy(&self) -> io::Result<Descriptor> {
+        Descriptor::copy(self.directory.as_fd())
+    }
+
+    /// Takes over the lock.
+    pub(super) fn handed(descriptor: Descriptor) -> Result<Self> {
+        let lock = Self { directory: File::from(OwnedFd::from(descriptor)) };
+        // It is ours already, unless the descriptor is another one.
+        match lock.acquire().context("take over the lock of the pins")? {
+            true => Ok(lock),
+            false => bail!("the lock of the pins is somebody else's"),
+        }
+    }
+
+    /// The same lock once more: it ends with the last of them.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { directory: self.directory.try_clone()? })
+    }
+
+    /// Whether it is ours now.
+    fn acquire(&self) -> io::Result<bool> {
         // SAFETY: the descriptor is open during the call.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-            return Ok(Ownership::Mine(Self { _directory: file }));
+        if unsafe { libc::flock(self.directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(true);
         }
         let error = io::Error::last_os_error();
-        if error.kind() == io::ErrorKind::WouldBlock {
-            return Ok(Ownership::Taken);
-        }
-        Err(error).with_context(|| format!("lock {}", directory.display()))
+        if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
     }
 }
 
@@ -148,6 +176,40 @@ pub(super) fn remove_all() -> Vec<anyhow::Error> {
         remove(top(), remove_top, &mut problems);
     }
     problems
+}
+
+/// Every pin of this layout, and its directory.
+pub(super) fn all() -> Vec<PathBuf> {
+    let pins = names::MAPS.into_iter().chain(names::LINKS).map(path);
+    pins.chain([PathBuf::from(names::PIN_DIR)]).collect()
+}
+
+/// Removes what another version of this daemon calls [`all`] of its pins, whatever their shape, and
+/// reports what stays.
+pub(super) fn remove_handed(paths: &[PathBuf]) -> Vec<anyhow::Error> {
+    let mut problems = Vec::new();
+    for path in paths.iter().filter(|path| is_inside(path)) {
+        remove(path, remove_either, &mut problems);
+    }
+    problems
+}
+
+/// Whether a path is below the directory of all layouts.
+fn is_inside(path: &Path) -> bool {
+    let mut below = path.strip_prefix(top()).into_iter().flat_map(Path::components).peekable();
+    below.peek().is_some() && below.all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn remove_either(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }
+}
+
+/// Checks that every map is there, of the shape that this version gives it.
+pub(super) fn check_all() -> Result<()> {
+    for map in names::MAPS {
+        open(map)?.with_context(|| format!("pinned map {map} is missing"))?;
+    }
+    Ok(())
 }
 
 /// Removes the upper directory, unless the service manager has made it for us: it is a mount then, in
@@ -239,4 +301,18 @@ fn check(map: &str, info: &MapInfo) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_what_is_below_our_directory_is_removed_for_another_version() {
+        assert!(all().iter().all(|path| is_inside(path)));
+        for path in ["/sys/fs/bpf/entropy", "/sys/fs/bpf/entropy/../x", "/etc/passwd", "", "v4/x"] {
+            assert!(!is_inside(Path::new(path)), "{path}");
+        }
+        assert!(is_inside(Path::new("/sys/fs/bpf/entropy/v9")), "another layout");
+    }
 }

@@ -16,6 +16,16 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    /// The numbers that hooks have, and others that packets may still carry.
+    pub(super) fn recovered(
+        of: HashMap<HookKey, u32>,
+        left: impl IntoIterator<Item = u32>,
+    ) -> Self {
+        let taken: HashSet<u32> = of.values().copied().chain(left).collect();
+        let last = taken.iter().copied().max().unwrap_or_default();
+        Self { of, taken, last }
+    }
+
     /// The number of a hook, a new one if it has none. Numbers go round, so that one comes back as
     /// late as possible.
     pub(super) fn of(&mut self, hook: HookKey) -> Result<u32, Error> {
@@ -55,6 +65,15 @@ mod tests {
 
     fn hook(ifindex: u32) -> HookKey {
         HookKey::new(ifindex, Direction::Egress)
+    }
+
+    #[test]
+    fn recovered_numbers_are_kept_and_those_left_are_given_to_nobody_before_they_are_free() {
+        let mut slots = Slots::recovered([(hook(7), MAX_HOOKS)].into(), [1]);
+        assert_eq!(slots.of(hook(7)).unwrap(), MAX_HOOKS);
+        assert_eq!(slots.of(hook(8)).unwrap(), 2, "after the last one comes 1, which is taken");
+        slots.free(1);
+        assert_eq!(slots.of(hook(9)).unwrap(), 3);
     }
 
     #[test]

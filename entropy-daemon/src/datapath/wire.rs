@@ -23,7 +23,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Makes the pair and puts the program at its exit. Fails whole: then nothing is left.
+    /// Makes the pair and puts the program at its exit, or in the place of another version's that is
+    /// there. Fails whole: then nothing is left.
     pub(super) async fn ensure(
         ebpf: &mut Ebpf,
         maps: &mut Maps,
@@ -35,13 +36,13 @@ impl Wire {
             .await
             .context("set up the wire")?;
         let interface = Interface { index: exit, name: names::WIRE_EXIT.to_owned() };
-        let exit = Attachment::none(&interface);
+        let exit = attach::take_over_exit(ebpf, &interface, attach::WIRE[0], mode)?;
         let mut wire = Self { netlink: netlink.clone(), entrance, exit };
         match wire.connect(ebpf, maps, mode).await {
             Ok(()) => Ok(wire),
             Err(error) => {
                 let mut problems = Vec::new();
-                wire.remove(ebpf, maps, &mut problems).await;
+                wire.remove(maps, &mut problems).await;
                 for problem in problems {
                     warn!("undo a failed wire: {problem:#}");
                 }
@@ -55,17 +56,12 @@ impl Wire {
         attach::attach(ebpf, maps, &self.netlink, mode, &mut self.exit, places)
             .await
             .context("attach the wire's exit")?;
-        attach::pin_exit(ebpf, &mut self.exit)
+        attach::pin_exit(&mut self.exit)
     }
 
     /// Removes the wire. Frames are in it for microseconds, so none is waited for. Adds what went wrong
     /// to `problems`.
-    pub(super) async fn remove(
-        mut self,
-        ebpf: &mut Ebpf,
-        maps: &mut Maps,
-        problems: &mut Vec<anyhow::Error>,
-    ) {
+    pub(super) async fn remove(mut self, maps: &mut Maps, problems: &mut Vec<anyhow::Error>) {
         // The exit goes with its peer.
         match self.netlink.delete_link(self.entrance).await {
             Err(error) if !error.is_gone() => {
@@ -73,7 +69,7 @@ impl Wire {
             }
             _ => {}
         }
-        if let Err(error) = attach::detach(ebpf, maps, &self.netlink, &mut self.exit).await {
+        if let Err(error) = attach::detach(maps, &self.netlink, &mut self.exit).await {
             problems.push(anyhow!(error).context("detach from the wire"));
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn policy_seed(policy: &Policy, seed: u64) -> u64 {
 
 /// FNV-1a, 64 bits: the same on every machine and in every version, which the standard library's
 /// hashes do not promise. Source: Fowler, Noll, Vo; draft-eastlake-fnv.
-pub(super) fn fingerprint(text: &str) -> u64 {
+pub(crate) fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use entropy_common::{fault::delay::MAX_TABLES, rule::HookKey};
+use entropy_common::{
+    fault::delay::MAX_TABLES,
+    rule::{HookKey, Label, Rule},
+};
 
 use crate::{
+    datapath::{NamedRule, Recovered},
+    handover,
     plan::{Injection, NAMED_TABLES, Plan},
     policy::Percentiles,
 };
@@ -18,13 +23,83 @@ pub(super) struct Numbers {
     pub(super) tables: HashMap<Percentiles, u32>,
     pub(super) last_rule: u32,
     pub(super) last_group: u32,
+    /// What an earlier version has put there, and no plan has asked for yet.
+    pub(super) found: Found,
+}
+
+/// What was found in the kernel.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) rules: BTreeMap<HookKey, Vec<NamedRule>>,
+    /// The entries of tables that rules follow.
+    pub(super) tables: BTreeMap<u32, Vec<i32>>,
+}
+
+impl Found {
+    /// The number of a rule that is there already.
+    fn rule(&self, hook: HookKey, wanted: &NamedRule) -> Option<u32> {
+        let rules = self.rules.get(&hook)?;
+        rules.iter().find(|there| is_same(there, wanted)).map(|there| there.rule.id)
+    }
+
+    /// The number of a table that is there already.
+    fn table(&self, percentiles: &Percentiles) -> Option<u32> {
+        if self.tables.is_empty() {
+            return None;
+        }
+        let (wanted, _) = percentiles.table().ok()?;
+        let mut all = self.tables.iter();
+        all.find(|(_, entries)| **entries == wanted.entries()).map(|(number, _)| *number)
+    }
+}
+
+/// Whether two are one rule under the same number: when it is in force may change. Names stand in the
+/// kernel as far as its labels hold them.
+fn is_same(one: &NamedRule, other: &NamedRule) -> bool {
+    let lasting = |rule: Rule| Rule { id: 0, active_from_ns: 0, active_until_ns: 0, ..rule };
+    let label = |named: &NamedRule| Label::new(&named.policy, &named.container);
+    lasting(one.rule) == lasting(other.rule) && label(one) == label(other)
 }
 
 impl Numbers {
-    pub(super) fn rule(&mut self, hook: HookKey, injection: &Injection) -> u32 {
-        *self.rules.entry((hook, injection.clone())).or_insert_with(|| {
-            self.last_rule += 1;
-            self.last_rule
+    /// Goes on with the numbers that were given by an earlier version.
+    pub(super) fn recovered(found: &Recovered, handed: handover::Numbers) -> Self {
+        let handover::Numbers { last_rule, last_group, groups } = handed;
+        let rules = found.hooks.values().flat_map(|(rules, _)| rules);
+        Self {
+            last_rule: rules.map(|named| named.rule.id).chain([last_rule]).max().unwrap_or(0),
+            last_group: found.peers.keys().copied().chain([last_group]).max().unwrap_or(0),
+            // Also of one that could not be written: rules may name it all the same.
+            groups: groups.into_iter().map(|(number, peer)| (peer, number)).collect(),
+            found: Found {
+                rules: found
+                    .hooks
+                    .iter()
+                    .map(|(hook, (rules, _))| (*hook, rules.clone()))
+                    .collect(),
+                tables: found.tables.clone(),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// What the next version has to know of them.
+    pub(super) fn hand_over(&self) -> handover::Numbers {
+        handover::Numbers {
+            last_rule: self.last_rule,
+            last_group: self.last_group,
+            groups: self.groups.iter().map(|(peer, number)| (*number, peer.clone())).collect(),
+        }
+    }
+
+    /// The number of an injection on a hook, whose rule this is but for its number.
+    pub(super) fn rule(&mut self, hook: HookKey, injection: &Injection, named: &NamedRule) -> u32 {
+        let Self { rules, last_rule, found, .. } = self;
+        *rules.entry((hook, injection.clone())).or_insert_with(|| {
+            found.rule(hook, named).unwrap_or_else(|| {
+                *last_rule += 1;
+                *last_rule
+            })
         })
     }
 
@@ -40,13 +115,20 @@ impl Numbers {
     pub(super) fn table(
         &mut self,
         percentiles: &Percentiles,
-        taken: &BTreeMap<u32, Percentiles>,
+        taken: &mut BTreeMap<u32, Percentiles>,
     ) -> Option<u32> {
         if let Some(number) = self.tables.get(percentiles) {
             return Some(*number);
         }
+        if let Some(number) = self.found.table(percentiles) {
+            self.found.tables.remove(&number);
+            self.tables.insert(percentiles.clone(), number);
+            taken.insert(number, percentiles.clone());
+            return Some(number);
+        }
         let mut free = (NAMED_TABLES..MAX_TABLES).filter(|number| {
             taken.get(number).is_none_or(|there| there == percentiles)
+                && !self.found.tables.contains_key(number)
                 && self.tables.values().all(|used| used != number)
         });
         let number = free.next()?;

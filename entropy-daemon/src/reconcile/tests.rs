@@ -13,6 +13,7 @@ use crate::policy::Records;
 
 mod host;
 mod property;
+mod upgrade;
 
 const EGRESS: Direction = Direction::Egress;
 const INGRESS: Direction = Direction::Ingress;
@@ -36,6 +37,13 @@ impl Bench {
         let calls = self.fake.take_calls();
         assert_eq!((outcome.done, outcome.failed), (calls.len(), 0));
         calls
+    }
+
+    /// Another version takes over: what it knows is what it is told and what is in the kernel.
+    fn upgrade(&mut self) {
+        let told = serde_json::to_string(&self.reconciler.hand_over()).unwrap();
+        let told = serde_json::from_str(&told).unwrap();
+        self.reconciler = Reconciler::resumed(self.fake.recovered(), told);
     }
 
     /// A round with these answers; what was done, and what came of it.
@@ -353,7 +361,7 @@ fn memory_does_not_grow_with_the_churn_and_numbers_are_never_used_again() {
             &[(&peer, &["10.0.0.1/32"])],
         );
         bench.calls(&plan);
-        let Numbers { rules, groups, tables: _, last_rule, last_group } = &bench.reconciler.numbers;
+        let Numbers { rules, groups, last_rule, last_group, .. } = &bench.reconciler.numbers;
         assert_eq!((rules.len(), groups.len()), (3, 1));
         // The fake holds that none of them was another rule's or group's.
         assert_eq!((*last_rule, *last_group), (2 * generation + 1, generation));

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Next, Schedule, Window};
 use crate::{
     plan,
@@ -36,12 +38,37 @@ impl Now {
     }
 }
 
+/// Since when a policy has been there, for the next version of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Since {
+    policy: String,
+    /// What tells it from another one of that name; `None` where another version had other words for it.
+    fingerprint: Option<u64>,
+    began_ns: u64,
+}
+
 /// Remembers since when each policy has been there.
 #[derive(Debug, Default)]
 pub(crate) struct Timetable {
     /// By policy, wherever it stands in its file.
     since: HashMap<Policy, u64>,
+    /// What the version before remembered, until the policies are seen for the first time.
+    before: Vec<Since>,
     planned: Option<Now>,
+}
+
+impl Since {
+    /// Whether a policy is this one. Without a fingerprint one of the same name is taken for the same: that
+    /// it was edited during the upgrade is the less likely mistake.
+    fn is_of(&self, key: &Policy) -> bool {
+        let is_same = |print| print == fingerprint(key);
+        self.policy == key.name && self.fingerprint.is_none_or(is_same)
+    }
+}
+
+/// A number for a policy, wherever it stands in its file.
+fn fingerprint(key: &Policy) -> u64 {
+    plan::fingerprint(&format!("{key:?}"))
 }
 
 /// The windows of all policies.
@@ -54,6 +81,27 @@ pub(crate) struct Windows {
 }
 
 impl Timetable {
+    /// Goes on with what the version before remembered. `is_same_version`: it was the same program.
+    pub(crate) fn resumed(since: Vec<Since>, is_same_version: bool) -> Self {
+        let known = |since: Since| Since {
+            fingerprint: since.fingerprint.filter(|_| is_same_version),
+            ..since
+        };
+        let before = since.into_iter().map(known).collect();
+        Self { before, ..Self::default() }
+    }
+
+    /// What the next version has to remember.
+    pub(crate) fn hand_over(&self) -> Vec<Since> {
+        // Before the first look at the policies nothing has changed.
+        let seen = self.since.iter().map(|(key, began_ns)| Since {
+            policy: key.name.clone(),
+            fingerprint: Some(fingerprint(key)),
+            began_ns: *began_ns,
+        });
+        self.before.iter().cloned().chain(seen).collect()
+    }
+
     /// The window of each policy that is open, or the next one. A policy that is new begins now; one
     /// that was changed is new. `longest` is what the guard allows at a stretch.
     pub(crate) fn windows(
@@ -64,10 +112,13 @@ impl Timetable {
         longest: Option<Span>,
     ) -> Windows {
         let since = std::mem::take(&mut self.since);
+        let before = std::mem::take(&mut self.before);
         let mut windows = Windows::default();
         for policy in policies {
             let key = Policy { origin: Origin::default(), ..policy.clone() };
-            let began_ns = since.get(&key).copied().unwrap_or(now.monotonic_ns);
+            let earlier = || before.iter().find(|since| since.is_of(&key));
+            let began_ns = since.get(&key).copied().or_else(|| Some(earlier()?.began_ns));
+            let began_ns = began_ns.unwrap_or(now.monotonic_ns);
             self.since.insert(key, began_ns);
             let schedule = policy.schedule.clone().unwrap_or_default();
             if schedule == Schedule::default() && longest.is_none() {

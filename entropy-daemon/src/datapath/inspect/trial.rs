@@ -55,11 +55,11 @@ impl Trial {
     /// # Errors
     /// The first program that it refuses, and why.
     pub fn verify(&mut self) -> Result<()> {
-        attach::load(&mut self.ebpf)
+        attach::load(&mut self.ebpf, || {})
     }
 
-    /// Whether the kernel attaches with TCX links. To be asked after [`Trial::verify`]; the link
-    /// stays on the interface, which should be the caller's own, as long as this value lives.
+    /// Whether the kernel attaches with TCX links. To be asked after [`Trial::verify`]; the interface
+    /// should be the caller's own, as a link is put there and taken off again.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than not knowing TCX.
@@ -78,7 +78,7 @@ impl Trial {
         let mut attachment = Attachment::none(interface);
         let places = &attach::VETH;
         attach::attach(ebpf, maps, netlink, Mode::Clsact, &mut attachment, places).await?;
-        attach::detach(ebpf, maps, netlink, &mut attachment).await?;
+        attach::detach(maps, netlink, &mut attachment).await?;
         Ok(())
     }
 }

@@ -13,6 +13,8 @@ use crate::{datapath::fake::Object, plan::NAMED_TABLES, policy::Records};
 
 #[derive(Clone, Debug)]
 struct Step {
+    /// Whether another version takes over first.
+    upgrade: bool,
     change: Change,
     answers: Vec<Option<Failure>>,
 }
@@ -24,7 +26,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Vec::new()),
         3 => prop::collection::vec(prop::option::weighted(0.4, failure), 0..30),
     ];
-    (change(), answers).prop_map(|(change, answers)| Step { change, answers })
+    (prop::bool::weighted(0.2), change(), answers).prop_map(|(upgrade, change, answers)| Step {
+        upgrade,
+        change,
+        answers,
+    })
 }
 
 /// A rule without the numbers: what an injection of a plan is turned into.
@@ -200,7 +206,10 @@ proptest! {
         steps in prop::collection::vec(step(), 1..40),
     ) {
         let (mut host, mut bench, mut ids) = (Host::default(), Bench::default(), Ids::new());
-        for Step { change, answers } in &steps {
+        for Step { upgrade, change, answers } in &steps {
+            if *upgrade {
+                bench.upgrade();
+            }
             host.change(change);
             round(&mut bench, &mut ids, &host.plan(), answers);
         }
@@ -218,7 +227,7 @@ fn the_sequences_have_in_them_what_they_are_for() {
     for _ in 0..50 {
         let steps = prop::collection::vec(step(), 1..40).new_tree(&mut runner).unwrap().current();
         let (mut host, mut bench) = (Host::default(), Bench::default());
-        for Step { change, answers } in &steps {
+        for Step { change, answers, .. } in &steps {
             host.change(change);
             let plan = host.plan();
             widest = widest.max(plan.hooks.values().map(Vec::len).max().unwrap_or(0));

@@ -54,6 +54,29 @@ fn a_policy_begins_when_it_is_first_seen_and_goes_on_wherever_it_stands() {
     assert_eq!(again.of["pulsed"], window(200, 202));
 }
 
+/// What the next version makes of a list that this one saw at 100 s, at 112 s.
+fn window_after_an_upgrade(before: &str, after: &str, is_same_version: bool) -> Window {
+    let mut old = Timetable::default();
+    old.windows(&policies(&[("p", before)]), at(100), 1, None);
+    let text = serde_json::to_string(&old.hand_over()).unwrap();
+    let new = Timetable::resumed(serde_json::from_str(&text).unwrap(), is_same_version);
+    // An upgrade before the policies were looked at changes nothing.
+    let mut new = Timetable::resumed(new.hand_over(), true);
+    let windows = new.windows(&policies(&[("first", ""), ("p", after)]), at(112), 1, None);
+    windows.of["p"]
+}
+
+#[test]
+fn an_upgrade_changes_no_window_but_that_of_a_policy_that_was_edited_meanwhile() {
+    let (pulse, edited) =
+        ("schedule = { on = \"1s\", off = \"9s\" }", "schedule = { on = \"2s\", off = \"9s\" }");
+    assert_eq!(window_after_an_upgrade(pulse, pulse, true), window(120, 121));
+    assert_eq!(window_after_an_upgrade(pulse, pulse, false), window(120, 121));
+    assert_eq!(window_after_an_upgrade(pulse, edited, true), window(112, 114));
+    // Another version cannot tell whether it was edited, and goes on: from 100 s in steps of 11 s.
+    assert_eq!(window_after_an_upgrade(pulse, edited, false), window(111, 113));
+}
+
 #[test]
 fn a_start_follows_the_wall_clock_and_a_set_clock_moves_it() {
     let mut timetable = Timetable::default();
