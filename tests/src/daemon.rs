@@ -60,6 +60,14 @@ fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The daemon's program.
+///
+/// # Errors
+/// When it is not built.
+pub fn entropyd() -> Result<PathBuf> {
+    program("entropyd")
+}
+
 /// A directory of policies and all that is needed to run a daemon with it. While it lives no other
 /// test runs one; when it is dropped nothing of a daemon is left on the host.
 #[derive(Debug)]
@@ -122,14 +130,20 @@ impl Installation {
     /// # Errors
     /// When it is not built.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(program("entropyd")?);
+        Ok(self.command_of(&entropyd()?))
+    }
+
+    /// The same for a copy of [`entropyd`].
+    #[must_use]
+    pub fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .arg("--policies")
             .arg(self.policies())
             .args(["--docker", &self.docker_host])
             .env("RUST_LOG", "info")
             .stdin(Stdio::null());
-        Ok(command)
+        command
     }
 
     /// Starts a daemon in the namespaces of the calling thread, with further arguments, and waits
@@ -251,6 +265,35 @@ impl Daemon {
     /// When it does not in time.
     pub fn await_log(&self, text: &str) -> Result<()> {
         until_true(&format!("log line {text:?}"), patience(20), || Ok(self.log().contains(text)))
+    }
+
+    /// How often its log has a text in it.
+    #[must_use]
+    pub fn count_log(&self, text: &str) -> usize {
+        self.log().matches(text).count()
+    }
+
+    /// Number of its open descriptors.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
+    }
+
+    /// Has it hand over to the program as it is installed now, and waits until that one has looked at the
+    /// containers.
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub fn upgrade(&self) -> Result<()> {
+        let (over, news) = ("taking over from version", "connected to container engine");
+        let before = (self.count_log(over), self.count_log(news));
+        self.signal(libc::SIGUSR2)?;
+        until_true("another version has taken over", patience(20), || {
+            Ok((self.count_log(over), self.count_log(news)) == (before.0 + 1, before.1 + 1))
+        })
+        .with_context(|| self.log())
     }
 
     /// Sends a signal.

@@ -182,11 +182,6 @@ fn a_container_that_is_removed_under_a_fault_leaves_nothing() -> Result<()> {
     before.assert_restored()
 }
 
-/// Number of open descriptors.
-fn descriptors(pid: u32) -> Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
-}
-
 /// Containers that restart at the same time, and how often each does.
 fn restarts() -> (usize, usize) {
     if skip::virtual_machine().is_some() { (2, 4) } else { (5, 10) }
@@ -204,7 +199,7 @@ fn container_restarts_cost_the_daemon_no_descriptors_and_no_child_processes() ->
     stage.policy("lossy", "target = \"app=phoenix\"\nloss = \"1%\"")?;
     let daemon = stage.installation.start(&[])?;
     webs.iter().try_for_each(|web| daemon.await_on("lossy", &web.at))?;
-    let before = descriptors(daemon.pid())?;
+    let before = daemon.descriptors()?;
     let restart = |web: &mut Running| -> Result<()> {
         for _ in 0..times {
             web.container.restart()?;
@@ -222,10 +217,8 @@ fn container_restarts_cost_the_daemon_no_descriptors_and_no_child_processes() ->
     })?;
     assert_eq!(children(daemon.pid())?, "", "child processes");
     // Connections to the engine come and go; there must not be another descriptor for each restart.
-    until_true("descriptors are closed", patience(10), || {
-        Ok(descriptors(daemon.pid())? <= before + 5)
-    })
-    .with_context(|| format!("{before} before, {} now", descriptors(daemon.pid()).unwrap_or(0)))?;
+    until_true("descriptors are closed", patience(10), || Ok(daemon.descriptors()? <= before + 5))
+        .with_context(|| format!("{before} before, {} now", daemon.descriptors().unwrap_or(0)))?;
     let maps = daemon.maps().context("no maps")?;
     assert_eq!(maps.hooks.len(), 2 * containers, "old hooks stay: {:#?}", maps.hooks);
     daemon.stop()

@@ -30,6 +30,7 @@ mod shares;
 mod site;
 mod slot;
 mod stage;
+mod upgrade;
 mod verdicts;
 mod waiting;
 mod wire;
