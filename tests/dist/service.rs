@@ -52,7 +52,7 @@ fn the_service_does_its_work_with_what_it_may_and_goes_without_a_trace() -> Resu
     life.a_reload_is_done().context("reload")?;
     life.after_kill_9_it_works_again().context("kill -9")?;
     life.a_hung_one_is_replaced().context("watchdog")?;
-    life.an_upgrade_restarts_it().context("upgrade")?;
+    life.an_upgrade_goes_on_in_place().context("upgrade")?;
     life.the_journal_is_clean().context("journal")?;
     life.purged_it_is_gone().context("purge")?;
     machine.root.assert_changes(&files)?;
@@ -193,10 +193,19 @@ impl Life<'_> {
         self.await_losses()
     }
 
-    fn an_upgrade_restarts_it(&self) -> Result<()> {
+    /// The process is the same, its program the new one.
+    fn an_upgrade_goes_on_in_place(&self) -> Result<()> {
         let pid = self.pid()?;
         self.install()?;
-        self.await_another(&pid)?;
+        until_true("the new program has taken over", patience(6), || {
+            Ok(self.machine.journal("entropyd")?.contains("going on with"))
+        })?;
+        until_true("the service is ready", patience(6), || {
+            Ok(self.state("is-active")? == "active")
+        })?;
+        ensure!(self.pid()? == pid, "it was started anew");
+        let program = self.machine.run(&["readlink", &format!("/proc/{pid}/exe")])?;
+        ensure!(program == "/usr/lib/entropy/entropyd", "it runs {program}");
         self.await_losses()
     }
 
