@@ -4,6 +4,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod datapath;
+pub mod describe;
 pub mod docker;
 pub mod doctor;
 pub mod endpoints;

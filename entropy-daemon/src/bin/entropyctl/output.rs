@@ -1,7 +1,5 @@
 //! Writing results: tables for people, JSON for programs.
 
-pub(crate) mod condition;
-pub(crate) mod fault;
 pub(crate) mod table;
 pub(crate) mod text;
 

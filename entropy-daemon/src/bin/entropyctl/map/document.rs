@@ -8,14 +8,12 @@ use entropy_common::{
 };
 use entropy_daemon::{
     datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot},
+    describe::{Condition, Faults},
     netlink::FqStatistics,
 };
 use serde::Serialize;
 
-use crate::{
-    args::Part,
-    output::{condition::Condition, fault::Faults},
-};
+use crate::args::Part;
 
 /// What `map dump --output json` writes. `{}` when nothing is pinned; a part that was not asked for
 /// is left out.

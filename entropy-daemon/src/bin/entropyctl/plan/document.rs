@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use entropy_common::rule::{Direction, HookKey};
 use entropy_daemon::{
+    describe::{Condition, Faults},
     outlook::{self, EXCHANGES, Outlook, PACKETS, Quantiles},
     plan::{Injection, Plan},
 };
 use serde::Serialize;
-
-use crate::output::{condition::Condition, fault::Faults};
 
 /// What would be in force.
 #[derive(Debug, Serialize)]

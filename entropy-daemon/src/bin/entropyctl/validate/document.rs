@@ -1,13 +1,13 @@
 //! The JSON of `validate`.
 
 use entropy_daemon::{
+    describe::{Condition, Faults},
     plan::conditions,
     policy::{Peer, Policy, Problem, Records},
 };
 use serde::Serialize;
 
 use super::{Source, Verdict};
-use crate::output::{condition::Condition, fault::Faults};
 
 /// What `validate --output json` writes.
 #[derive(Debug, Serialize)]

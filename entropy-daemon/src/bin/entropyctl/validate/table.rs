@@ -1,13 +1,12 @@
 //! Policies for people.
 
 use entropy_daemon::{
+    describe::{Condition, Faults},
     plan::conditions,
     policy::{Peer, Policy},
 };
 
 use crate::output::{
-    condition::Condition,
-    fault::Faults,
     table::{Column, Table},
     text,
 };

@@ -1,14 +1,14 @@
 //! Which packets a rule is for, for people and for programs.
 
 use entropy_common::rule::{ANY_ICMP, ANY_PAYLOAD, ANY_PROTOCOL, Match, WITH_PAYLOAD};
-use entropy_daemon::policy::{LengthRange, PortRange, TcpFlags};
+use crate::policy::{LengthRange, PortRange, TcpFlags};
 use serde::Serialize;
 
-use super::text;
+use super::percent_of_parts;
 
 /// What a packet must be besides its peer; null stands for any.
 #[derive(Debug, Serialize)]
-pub(crate) struct Condition {
+pub struct Condition {
     /// `tcp`, `udp`, `icmp` or a decimal IP protocol number.
     protocol: Option<String>,
     /// First port of a range that one of the two ends must lie in.
@@ -36,7 +36,9 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    pub(crate) fn new(matcher: &Match) -> Self {
+    /// The conditions of a rule, but for its peer.
+    #[must_use]
+    pub fn new(matcher: &Match) -> Self {
         let range = |first: u16, last: u16| (last != 0).then_some((first, last)).unzip();
         let (port_first, port_last) = range(matcher.port_first, matcher.port_last);
         let (local_port_first, local_port_last) = range(matcher.local_first, matcher.local_last);
@@ -63,12 +65,13 @@ impl Condition {
             length_first_bytes: has_length.then_some(matcher.length_first),
             length_last_bytes: (matcher.length_last != u32::MAX).then_some(matcher.length_last),
             payload: (matcher.payload != ANY_PAYLOAD).then_some(matcher.payload == WITH_PAYLOAD),
-            flows_percent: (flows != 1 << 32).then(|| text::percent_of_parts(flows)),
+            flows_percent: (flows != 1 << 32).then(|| percent_of_parts(flows)),
         }
     }
 
     /// One line, with the peer as it is called, if it is limited to one.
-    pub(crate) fn describe(&self, peer: Option<String>) -> String {
+    #[must_use]
+    pub fn describe(&self, peer: Option<String>) -> String {
         let protocol = self.protocol.as_ref().map(|protocol| {
             let is_number = protocol.bytes().all(|byte| byte.is_ascii_digit());
             if is_number { format!("protocol {protocol}") } else { protocol.clone() }

@@ -18,35 +18,35 @@ use entropy_common::{
     },
     rule::Rule,
 };
-use entropy_daemon::policy::{Bandwidth, Size, Span};
+use crate::policy::{Bandwidth, Size, Span};
 use serde::Serialize;
 
-use super::text;
+use super::percent_of_parts;
 
 /// What happens to the packets of a rule; null for what does not.
 #[derive(Debug, Serialize)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// Packets vanish.
-    pub(crate) loss: Option<Loss>,
+    pub loss: Option<Loss>,
     /// Packets arrive later.
-    pub(crate) delay: Option<Delay>,
+    pub delay: Option<Delay>,
     /// Some packets overtake others.
-    pub(crate) reorder: Option<Reorder>,
+    pub reorder: Option<Reorder>,
     /// Packets arrive twice.
-    pub(crate) duplicate: Option<Share>,
+    pub duplicate: Option<Share>,
     /// Frames arrive damaged.
-    pub(crate) corrupt: Option<Corrupt>,
+    pub corrupt: Option<Corrupt>,
     /// A link of limited bandwidth.
-    pub(crate) rate: Option<Rate>,
+    pub rate: Option<Rate>,
     /// A shared medium that lets packets go in bursts.
-    pub(crate) slot: Option<Slot>,
+    pub slot: Option<Slot>,
     /// `everything` or `new-connections` is cut off.
-    pub(crate) partition: Option<&'static str>,
+    pub partition: Option<&'static str>,
 }
 
 /// A share of packets, by chance.
 #[derive(Debug, Serialize)]
-pub(crate) struct Share {
+pub struct Share {
     /// How many of a hundred.
     percent: f64,
     /// How much a draw resembles the one before.
@@ -55,7 +55,7 @@ pub(crate) struct Share {
 
 /// Which packets vanish.
 #[derive(Debug, Serialize)]
-pub(crate) struct Loss {
+pub struct Loss {
     /// `random`, `netem`, `gilbert-elliott`, `state`, `every`, `first` or `pattern`.
     model: &'static str,
     /// Share of the packets that is lost in the long run; null where it depends on their number, or
@@ -75,7 +75,7 @@ pub(crate) struct Loss {
 
 /// Which frames are damaged.
 #[derive(Debug, Serialize)]
-pub(crate) struct Corrupt {
+pub struct Corrupt {
     /// How often.
     #[serde(flatten)]
     share: Share,
@@ -85,7 +85,7 @@ pub(crate) struct Corrupt {
 
 /// By how much packets are delayed.
 #[derive(Debug, Serialize)]
-pub(crate) struct Delay {
+pub struct Delay {
     /// The fixed part; 0 with percentiles.
     base_ns: u64,
     /// Half of the range of a uniform distribution, the standard deviation of another, the longest
@@ -101,7 +101,7 @@ pub(crate) struct Delay {
 
 /// Which packets overtake others.
 #[derive(Debug, Serialize)]
-pub(crate) struct Reorder {
+pub struct Reorder {
     /// How often.
     #[serde(flatten)]
     share: Share,
@@ -113,7 +113,7 @@ pub(crate) struct Reorder {
 
 /// A link.
 #[derive(Debug, Serialize)]
-pub(crate) struct Rate {
+pub struct Rate {
     /// Its bandwidth.
     bits_per_second: f64,
     /// Longest time in it.
@@ -132,7 +132,7 @@ pub(crate) struct Rate {
 
 /// The slots of a shared medium.
 #[derive(Debug, Serialize)]
-pub(crate) struct Slot {
+pub struct Slot {
     /// Mean time from a slot to the next one.
     every_ns: u64,
     /// Half of the range of a uniform distribution, the standard deviation of another.
@@ -148,7 +148,9 @@ pub(crate) struct Slot {
 }
 
 impl Faults {
-    pub(crate) fn new(rule: &Rule) -> Self {
+    /// The faults of a rule.
+    #[must_use]
+    pub fn new(rule: &Rule) -> Self {
         Self {
             loss: (rule.loss.model != loss::NONE).then(|| Loss::new(&rule.loss)),
             delay: rule.delay.acts().then(|| Delay::new(&rule.delay)),
@@ -167,12 +169,14 @@ impl Faults {
     }
 
     /// Whether segments are lost, and not packets.
-    pub(crate) fn loses_segments(&self) -> bool {
+    #[must_use]
+    pub fn loses_segments(&self) -> bool {
         self.loss.as_ref().is_some_and(|loss| loss.per == "segment")
     }
 
     /// One line; `none` where nothing happens.
-    pub(crate) fn describe(&self) -> String {
+    #[must_use]
+    pub fn describe(&self) -> String {
         let parts = [
             self.loss.as_ref().map(Loss::describe),
             self.delay.as_ref().map(Delay::describe),
@@ -208,8 +212,8 @@ fn spread(base_ns: u64, jitter_ns: u64, distribution: &str) -> String {
 impl Share {
     fn new(chance: Chance) -> Self {
         Self {
-            percent: text::percent_of_parts(chance.rate.parts()),
-            correlation_percent: text::percent_of_parts(chance.correlation.parts()),
+            percent: percent_of_parts(chance.rate.parts()),
+            correlation_percent: percent_of_parts(chance.correlation.parts()),
         }
     }
 
@@ -231,7 +235,7 @@ impl Loss {
             _ => &[],
         };
         let percent =
-            |index: usize| text::percent_of_parts(record.p.get(index).map_or(0, |p| p.parts()));
+            |index: usize| percent_of_parts(record.p.get(index).map_or(0, |p| p.parts()));
         let length = record.length;
         let digit = |bit: u32| if record.pattern >> bit & 1 == 0 { '0' } else { '1' };
         Self {
@@ -321,7 +325,7 @@ impl Delay {
             base_ns: record.base_ns,
             jitter_ns: record.jitter.nanoseconds(bits),
             distribution,
-            correlation_percent: text::percent_of_parts(record.correlation.parts()),
+            correlation_percent: percent_of_parts(record.correlation.parts()),
             order: if record.keep_order == 0 { "any" } else { "keep" },
         }
     }
