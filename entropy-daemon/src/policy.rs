@@ -19,6 +19,7 @@ pub(crate) mod text;
 mod units;
 pub(crate) mod validate;
 pub mod watch;
+mod written;
 
 pub use directory::{LoadError, load_directory, load_files};
 pub use file::parse;
@@ -33,3 +34,5 @@ pub(crate) use records::probability;
 pub use selector::{Selector, Term};
 pub use target::{Pick, Target};
 pub use units::{Bandwidth, Rate, Size, Span};
+pub(crate) use written::bare_table;
+pub use written::toml_of;

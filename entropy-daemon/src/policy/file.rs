@@ -11,6 +11,7 @@ use super::model::{Origin, Policy};
 use super::problem::{Mistake, Problems};
 use super::report::{Field, Finding, Key, Report, Shape, Source};
 use super::validate::{self, Candidate};
+use super::written;
 
 /// Longest file that is read, in bytes. Ten thousand policies fit.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
@@ -100,7 +101,12 @@ impl<'t> ReadFile<'t> {
         let starts = policies.iter().map(|(start, _)| *start);
         let ends = starts.skip(1).chain([text.len()]);
         for (index, (&(start, table), end)) in policies.iter().zip(ends).enumerate() {
-            let origin = Origin { file: self.file.clone(), line: self.source.line(start) };
+            let origin = Origin {
+                file: self.file.clone(),
+                line: self.source.line(start),
+                written: written::json(table),
+                since_ns: None,
+            };
             let (candidate, report) = validate::policy(table, start, index + 1, origin);
             self.candidates.push(candidate);
             self.findings.extend(breaks.before(report.findings, start..end));

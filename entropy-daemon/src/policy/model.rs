@@ -45,6 +45,10 @@ pub struct Origin {
     pub file: PathBuf,
     /// Line of its `[[policy]]`, from 1.
     pub line: usize,
+    /// Its table as JSON, times as text; without the name if that was made up.
+    pub written: serde_json::Value,
+    /// Since when it has been there, by the monotonic clock, if somebody has noted that.
+    pub since_ns: Option<u64>,
 }
 
 impl fmt::Display for Origin {

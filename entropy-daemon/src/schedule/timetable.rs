@@ -117,7 +117,10 @@ impl Timetable {
         for policy in policies {
             let key = Policy { origin: Origin::default(), ..policy.clone() };
             let earlier = || before.iter().find(|since| since.is_of(&key));
-            let began_ns = since.get(&key).copied().or_else(|| Some(earlier()?.began_ns));
+            // What was noted before the machine started anew, by a clock that is past, means nothing.
+            let noted = policy.origin.since_ns.filter(|since_ns| *since_ns <= now.monotonic_ns);
+            let began_ns = since.get(&key).copied().or(noted);
+            let began_ns = began_ns.or_else(|| Some(earlier()?.began_ns));
             let began_ns = began_ns.unwrap_or(now.monotonic_ns);
             self.since.insert(key, began_ns);
             let schedule = policy.schedule.clone().unwrap_or_default();

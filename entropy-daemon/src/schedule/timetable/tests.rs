@@ -78,6 +78,18 @@ fn an_upgrade_changes_no_window_but_that_of_a_policy_that_was_edited_meanwhile()
 }
 
 #[test]
+fn a_policy_that_was_there_before_the_daemon_goes_on() {
+    let since = |seconds: u64| {
+        let mut list = policies(&[("p", "schedule = { for = \"30s\" }")]);
+        list[0].origin.since_ns = Some(seconds * S);
+        Timetable::default().windows(&list, at(100), 1, None).of["p"]
+    };
+    assert_eq!(since(80), window(80, 110));
+    assert_eq!(since(60), Window::NEVER, "it is over");
+    assert_eq!(since(101), window(100, 130), "by the clock of another life of the machine");
+}
+
+#[test]
 fn a_start_follows_the_wall_clock_and_a_set_clock_moves_it() {
     let mut timetable = Timetable::default();
     let list = policies(&[("p", "schedule = { start = 2026-12-01T09:00:00Z, for = \"30s\" }")]);
