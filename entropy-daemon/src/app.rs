@@ -1,7 +1,10 @@
 //! Wires the rooms together: start-up order, main loop, shutdown.
 
+mod control;
+
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,15 +16,18 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    api::{self, Desk},
+    brake::Brake,
     clock,
-    datapath::{Datapath, Kernel},
+    datapath::{Datapath, Kernel, LeaseMap},
     docker::{Endpoint, Timing, Update, Watcher},
     handover::{Handover, State},
     netlink::{LinkMonitor, Netlink},
-    plan::{self, Plan},
+    plan::{self, Plan, Target},
     policies::Policies,
     reconcile::{Outcome, Reconciler},
     report::Reporter,
+    runtime::Runtime,
     schedule::{Now, Timetable},
     settings::{Guard, Settings},
     signals::{Request, Signals},
@@ -55,6 +61,10 @@ pub struct Config {
     pub lease: Duration,
     /// Whether the eBPF programs log every packet they lose.
     pub ebpf_log: bool,
+    /// Where what survives a restart is kept.
+    pub runtime: PathBuf,
+    /// Where the control socket is.
+    pub socket: PathBuf,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT, from where an earlier version has handed over to it.
@@ -68,13 +78,8 @@ pub async fn run(config: Config, handover: Option<Handover>) -> Result<()> {
     let (mut kernel, inherited) = upgrade::start(&config, &netlink, handover).await?;
     // From here on there is something to undo, whatever happens.
     let (watcher, updates) = Watcher::spawn(config.docker.clone(), Timing::default());
-    let result = match Daemon::new(&config, netlink, inherited) {
-        Ok(mut daemon) => {
-            let (_checks, trips) = Checks::start(&config.settings.stop);
-            daemon.run(&mut kernel, &mut signals, links, updates, trips).await
-        }
-        Err(error) => Err(error),
-    };
+    let result =
+        serve(&config, netlink, inherited, &mut kernel, &mut signals, (links, updates)).await;
     drop(watcher);
     let problems = kernel.stop().await;
     for problem in &problems {
@@ -88,12 +93,33 @@ pub async fn run(config: Config, handover: Option<Handover>) -> Result<()> {
     Ok(())
 }
 
+/// What the main loop follows.
+type Sources = (LinkMonitor, mpsc::Receiver<Update>);
+
+/// Works until it is told to stop.
+async fn serve(
+    config: &Config,
+    netlink: Netlink,
+    inherited: Inherited,
+    kernel: &mut Kernel,
+    signals: &mut Signals,
+    (links, updates): Sources,
+) -> Result<()> {
+    let runtime = Runtime::at(&config.runtime);
+    runtime.make().context("make the runtime directory")?;
+    let lease = LeaseMap::open().context("open the lease once more")?;
+    let brake = Arc::new(Brake::new(runtime.clone(), lease));
+    let mut daemon = Daemon::new(config, netlink, inherited, runtime, Arc::clone(&brake))?;
+    let (_server, desk) = api::Server::start(&config.socket, brake).await?;
+    let (_checks, trips) = Checks::start(&config.settings.stop);
+    daemon.run(kernel, signals, (links, updates), trips, desk).await
+}
+
 /// Renews the lease when it is due.
 struct LeaseKeeper {
     length: Duration,
     renewed: Option<Instant>,
-    /// Nothing is to be in force any more.
-    halted: bool,
+    brake: Arc<Brake>,
 }
 
 impl LeaseKeeper {
@@ -104,19 +130,17 @@ impl LeaseKeeper {
     }
 
     fn renew<D: Datapath>(&mut self, datapath: &mut D) {
-        if self.halted {
-            return;
-        }
-        match datapath.renew_lease(self.length) {
-            Ok(()) => self.renewed = Some(Instant::now()),
+        let Self { length, renewed, brake } = self;
+        brake.unless_halted(|| match datapath.renew_lease(*length) {
+            Ok(()) => *renewed = Some(Instant::now()),
             Err(error) => error!("the lease could not be renewed, faults will end: {error:#}"),
-        }
+        });
     }
 }
 
 struct Daemon {
     netlink: Netlink,
-    guard: Guard,
+    guard: Arc<Guard>,
     policies: Policies,
     world: World,
     reconciler: Reconciler,
@@ -130,26 +154,37 @@ struct Daemon {
     reporter: Reporter,
     manager: Manager,
     retry: Option<Duration>,
+    brake: Arc<Brake>,
+    /// What the last round came to.
+    round: Option<Arc<api::Round>>,
 }
 
 impl Daemon {
-    fn new(config: &Config, netlink: Netlink, inherited: Inherited) -> Result<Self> {
+    fn new(
+        config: &Config,
+        netlink: Netlink,
+        inherited: Inherited,
+        runtime: Runtime,
+        brake: Arc<Brake>,
+    ) -> Result<Self> {
         let drawn = || getrandom::u64().context("draw a seed for policies without one");
-        let Inherited { seed, halted, timetable, reconciler } = inherited;
+        let Inherited { seed, timetable, reconciler } = inherited;
         Ok(Self {
             netlink,
-            guard: config.settings.guard.clone(),
-            policies: Policies::watch(&config.policies),
+            guard: Arc::new(config.settings.guard.clone()),
+            policies: Policies::watch(&config.policies, runtime),
             world: World::default(),
             must_know_policies: reconciler.is_some(),
             reconciler: reconciler.unwrap_or_default(),
-            lease: LeaseKeeper { length: config.lease, renewed: None, halted },
+            lease: LeaseKeeper { length: config.lease, renewed: None, brake: Arc::clone(&brake) },
             seed: seed.map_or_else(drawn, Ok)?,
             timetable,
             next_window: None,
             reporter: Reporter::default(),
             manager: Manager::of_environment(),
             retry: None,
+            brake,
+            round: None,
         })
     }
 
@@ -157,9 +192,9 @@ impl Daemon {
         &mut self,
         kernel: &mut Kernel,
         signals: &mut Signals,
-        mut links: LinkMonitor,
-        mut updates: mpsc::Receiver<Update>,
+        (mut links, mut updates): Sources,
         mut trips: mpsc::Receiver<Tripped>,
+        mut desk: Desk,
     ) -> Result<()> {
         self.policies.load();
         self.manager.status("waiting for the container engine".to_owned());
@@ -168,6 +203,8 @@ impl Daemon {
         let mut purge = ticker(PURGE_PERIOD);
         loop {
             self.manager.alive(Instant::now());
+            self.publish(kernel, &desk);
+            let end_at = self.next_end();
             let window_at = self.next_window.unwrap_or_else(tokio::time::Instant::now);
             let retry_at = tokio::time::Instant::now() + self.retry.unwrap_or(RETRY.1);
             tokio::select! {
@@ -189,9 +226,27 @@ impl Daemon {
                         continue;
                     }
                 }
+                Some(command) = desk.commands.recv() => {
+                    let waiting = self.obey_all(command, &mut desk);
+                    if !waiting.is_empty() {
+                        self.reconcile(kernel).await;
+                        self.publish(kernel, &desk);
+                    }
+                    waiting.into_iter().for_each(control::Waiting::answer);
+                    continue;
+                }
+                () = self.brake.changed() => {
+                    self.say_halted();
+                    continue;
+                }
+                () = sleep_until(end_at.unwrap_or_else(tokio::time::Instant::now)),
+                    if end_at.is_some() =>
+                {
+                    self.policies.end_leases(Instant::now());
+                }
                 _ = links.next() => {}
                 Some(tripped) = trips.recv() => {
-                    self.halt(&tripped, kernel);
+                    self.halt(&tripped);
                     continue;
                 }
                 _ = renew.tick() => {
@@ -262,7 +317,7 @@ impl Daemon {
         };
         between(kernel);
         let outcome = self.reconciler.apply(&plan, kernel, between).await;
-        self.report(&plan, outcome);
+        self.report(plan, targets, outcome);
     }
 
     /// Says when each policy is in force, and when to say so again.
@@ -271,6 +326,7 @@ impl Daemon {
         let longest = self.guard.max_duration;
         let windows = self.timetable.windows(self.policies.current(), now, self.seed, longest);
         plan.windows = windows.of;
+        self.hold_paused(plan);
         let wait = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now.monotonic_ns));
         self.next_window =
             windows.until_ns.map(|until_ns| tokio::time::Instant::now() + wait(until_ns) + SETTLE);
@@ -288,7 +344,7 @@ impl Daemon {
         self.manager.reloading();
         let state = State {
             seed: self.seed,
-            halted: self.lease.halted,
+            halted: self.brake.halted().is_some(),
             policies: self.timetable.hand_over(),
             numbers: self.reconciler.hand_over(),
         };
@@ -297,24 +353,12 @@ impl Daemon {
         self.manager.ready();
     }
 
-    /// The end of all faults, until the daemon is started anew.
-    fn halt(&mut self, tripped: &Tripped, kernel: &mut Kernel) {
-        self.lease.halted = true;
-        self.manager.status(format!("halted by stop rule {}", tripped.rule));
-        let Tripped { rule, reason, failures } = tripped;
-        error!("halted by stop rule {rule}, {failures} failures in a row, the last one: {reason}");
-        match kernel.halt() {
-            Ok(()) => error!("all faults have ended; start entropyd anew to go on"),
-            Err(error) => error!("the lease could not be ended, it runs out by itself: {error:#}"),
-        }
-    }
-
     fn back_off(&mut self) {
         let next = self.retry.map_or(RETRY.0, |wait| wait * 2);
         self.retry = Some(next.min(RETRY.1));
     }
 
-    fn report(&mut self, plan: &Plan, outcome: Outcome) {
+    fn report(&mut self, plan: Plan, targets: Vec<Target>, outcome: Outcome) {
         if outcome.failed > 0 {
             self.back_off();
         } else {
@@ -322,10 +366,17 @@ impl Daemon {
         }
         let reconciler = &self.reconciler;
         let in_force = |hook| reconciler.is_in_force(hook);
-        self.reporter.round(plan, in_force, outcome.unsupported, Instant::now());
-        if !self.lease.halted {
-            self.manager.status(self.reporter.summary(self.policies.current().len()));
+        let refused = outcome.unsupported.clone();
+        self.reporter.round(&plan, in_force, outcome.unsupported, Instant::now());
+        if self.brake.halted().is_none() {
+            let policies = self.policies.current().len();
+            self.manager.status(self.reporter.summary(policies, self.policies.paused()));
         }
+        let in_force = plan.hooks.keys().filter(|hook| reconciler.is_in_force(**hook));
+        let in_force = in_force.copied().collect();
+        let failed = outcome.failed;
+        let problem = (failed > 0).then(|| format!("{failed} changes failed and are tried again"));
+        self.round = Some(Arc::new(api::Round { plan, in_force, refused, targets, problem }));
     }
 }
 

@@ -8,8 +8,12 @@ use clap::Parser;
 use crate::{
     app::{Config, SHORTEST_LEASE},
     docker::Endpoint,
+    runtime::DEFAULT_DIRECTORY,
     settings::Settings,
 };
+
+/// Name of the control socket.
+const SOCKET: &str = "entropyd.sock";
 
 /// Injects network failures into Docker containers from inside the kernel.
 ///
@@ -37,6 +41,16 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     lease: u64,
 
+    /// Directory of what survives a restart of the daemon and not one of the machine: policies that
+    /// came over the API, what is paused, and whether everything is halted.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIRECTORY)]
+    runtime_dir: PathBuf,
+
+    /// Socket of the control API [default: entropyd.sock in the runtime directory]. Not used where
+    /// the service manager hands one over.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
     /// Let the eBPF programs log every packet that they lose. For debugging: it is slow.
     #[arg(long)]
     ebpf_log: bool,
@@ -60,6 +74,8 @@ impl Arguments {
             docker: docker.context("container engine")?,
             lease,
             ebpf_log: self.ebpf_log,
+            socket: self.socket.unwrap_or_else(|| self.runtime_dir.join(SOCKET)),
+            runtime: self.runtime_dir,
         })
     }
 }

@@ -18,6 +18,7 @@ pub mod cleanup;
 pub(crate) mod fake;
 pub mod inspect;
 mod kernel;
+mod lease;
 mod line;
 mod log;
 mod maps;
@@ -31,6 +32,7 @@ mod wire;
 
 pub use self::{
     kernel::{Handed, Kernel, Options},
+    lease::LeaseMap,
     pins::{Lock, Ownership, bpffs_is_mounted},
     recovered::Recovered,
 };

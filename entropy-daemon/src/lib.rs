@@ -1,6 +1,8 @@
 //! Injects network failures into Docker containers from inside the kernel.
 
+pub mod api;
 pub mod app;
+pub mod brake;
 pub mod cli;
 pub mod clock;
 pub mod datapath;
@@ -19,6 +21,7 @@ pub mod policy;
 pub mod preview;
 pub mod reconcile;
 mod report;
+pub mod runtime;
 pub mod schedule;
 pub mod settings;
 pub mod signals;

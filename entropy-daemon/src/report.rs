@@ -61,11 +61,13 @@ impl Reporter {
         self.matches(plan);
     }
 
-    /// What is in force, in a line: how many of the policies, on how many containers.
-    pub(crate) fn summary(&self, policies: usize) -> String {
+    /// What is in force, in a line: how many of the policies, on how many containers. Those that are
+    /// paused are not.
+    pub(crate) fn summary(&self, policies: usize, paused: &BTreeSet<String>) -> String {
         let count = |set: BTreeSet<&String>| set.len();
-        let on = count(self.injections.iter().map(|(policy, ..)| policy).collect());
-        let containers = count(self.injections.iter().map(|(_, container, _)| container).collect());
+        let in_force = || self.injections.iter().filter(|(policy, ..)| !paused.contains(policy));
+        let on = count(in_force().map(|(policy, ..)| policy).collect());
+        let containers = count(in_force().map(|(_, container, _)| container).collect());
         let plural = if containers == 1 { "" } else { "s" };
         format!("{on} of {policies} policies in force, on {containers} container{plural}")
     }

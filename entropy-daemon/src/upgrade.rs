@@ -20,7 +20,6 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     pub(crate) seed: Option<u64>,
-    pub(crate) halted: bool,
     pub(crate) timetable: Timetable,
     /// `None` where nothing is in force.
     pub(crate) reconciler: Option<Reconciler>,
@@ -43,7 +42,6 @@ pub(crate) async fn start(
     let (kernel, there) = Kernel::resume(netlink.clone(), options, lease, datapath).await?;
     let inherited = Inherited {
         seed: Some(state.seed),
-        halted: state.halted,
         timetable: Timetable::resumed(state.policies, is_same_version),
         reconciler: there.map(|there| Reconciler::resumed(there, state.numbers)),
     };

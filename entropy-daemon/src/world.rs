@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracing::{debug, info, warn};
 
 use crate::{
+    api::Engine,
     docker::{Container, State, Update},
     endpoints,
     netlink::{self, Netlink, NetnsId, NetnsRef},
@@ -19,6 +20,8 @@ pub(crate) struct World {
     arriving: BTreeMap<String, BTreeSet<u32>>,
     /// Whether an engine has told us of all containers since the start.
     pub(crate) complete: bool,
+    /// The engine itself.
+    pub(crate) engine: Engine,
 }
 
 impl World {
@@ -27,6 +30,8 @@ impl World {
         match update {
             Update::Connected(version) => {
                 info!("connected to container engine {} (API {})", version.engine, version.api);
+                let version = format!("{} (API {})", version.engine, version.api);
+                self.engine = Engine { version: Some(version), gone: None };
                 false
             }
             Update::Snapshot(containers) => {
@@ -49,6 +54,7 @@ impl World {
             }
             Update::Disconnected { reason } => {
                 warn!("no container engine: {reason}; known containers keep their policies");
+                self.engine.gone = Some(reason);
                 false
             }
         }

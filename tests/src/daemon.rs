@@ -25,6 +25,9 @@ use crate::{
 /// Where the policies are in an installation's directory; beside it are the logs, which a daemon
 /// would take for changed policies.
 const POLICIES: &str = "policies";
+/// The runtime directory, and the control socket in it.
+const RUNTIME: &str = "run";
+const SOCKET: &str = "run/entropyd.sock";
 
 /// The right to run a daemon on this host: there can be one only, and it sees all containers.
 #[derive(Debug)]
@@ -141,6 +144,8 @@ impl Installation {
             .arg("--policies")
             .arg(self.policies())
             .args(["--docker", &self.docker_host])
+            .arg("--runtime-dir")
+            .arg(self.directory.path().join(RUNTIME))
             .env("RUST_LOG", "info")
             .stdin(Stdio::null());
         command
@@ -186,12 +191,29 @@ impl Installation {
     /// # Errors
     /// When it cannot be started.
     pub fn entropyctl(&self, arguments: &[&str]) -> Result<Output> {
-        let program = program("entropyctl")?;
-        Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .context("run entropyctl")
+        self.control()?.args(arguments).output().context("run entropyctl")
+    }
+
+    /// The command that asks the daemon here.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn control(&self) -> Result<Command> {
+        let mut command = Command::new(program("entropyctl")?);
+        command.env("ENTROPY_SOCKET", self.socket()).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// The daemon's control socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(SOCKET)
+    }
+
+    /// The daemon's runtime directory.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.directory.path().join(RUNTIME)
     }
 }
 

@@ -20,12 +20,7 @@ fn starts() -> u32 {
 fn pinging(stage: &Stage, cast: &Cast, number: u32, v6: bool) -> Result<Container> {
     let target = if v6 { cast.client.at.v6.to_string() } else { cast.client.at.v4.to_string() };
     let command = ["/bin/ping", "-q", "-c", "5", "-i", "0.01", "-W", "1", &target];
-    stage.docker.create_with(
-        &format!("first-{number}"),
-        "app=first",
-        cast.network.name(),
-        &command,
-    )
+    stage.docker.create_with(&format!("first-{number}"), "app=first", cast.network.name(), &command)
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn a_stop_rule_that_breaks_ends_every_fault() -> Result<()> {
     ensure!(pass(&ways, FEW)? == [0; 2], "while the service is there");
     drop(service);
     until_true("the faults end", patience(10), || Ok(pass(&ways, FEW)? == [FEW; 2]))?;
-    daemon.await_log("halted by stop rule the service, 2 failures in a row")?;
+    daemon.await_log("halted: stop rule the service, 2 failures in a row")?;
     // What comes later has no effect either.
     stage.policy("more", "target = \"app=web\"\nloss = \"100%\"")?;
     daemon.await_log("policy more is on container")?;

@@ -1,7 +1,7 @@
 //! Which packets a rule is for, for people and for programs.
 
-use entropy_common::rule::{ANY_ICMP, ANY_PAYLOAD, ANY_PROTOCOL, Match, WITH_PAYLOAD};
 use crate::policy::{LengthRange, PortRange, TcpFlags};
+use entropy_common::rule::{ANY_ICMP, ANY_PAYLOAD, ANY_PROTOCOL, Match, WITH_PAYLOAD};
 use serde::Serialize;
 
 use super::percent_of_parts;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::policy::{Bandwidth, Size, Span};
 use entropy_common::{
     chance::correlated::Chance,
     fault::{
@@ -18,7 +19,6 @@ use entropy_common::{
     },
     rule::Rule,
 };
-use crate::policy::{Bandwidth, Size, Span};
 use serde::Serialize;
 
 use super::percent_of_parts;
@@ -234,8 +234,7 @@ impl Loss {
             loss::MARKOV => &["p13", "p31", "p32", "p23", "p14"],
             _ => &[],
         };
-        let percent =
-            |index: usize| percent_of_parts(record.p.get(index).map_or(0, |p| p.parts()));
+        let percent = |index: usize| percent_of_parts(record.p.get(index).map_or(0, |p| p.parts()));
         let length = record.length;
         let digit = |bit: u32| if record.pattern >> bit & 1 == 0 { '0' } else { '1' };
         Self {

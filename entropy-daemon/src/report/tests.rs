@@ -106,9 +106,12 @@ fn a_policy_on_an_interface_is_said_once_for_both_directions_and_when_it_ends() 
 #[test]
 fn the_summary_counts_policies_and_containers_and_not_interfaces() {
     let mut reporter = Reporter::default();
-    assert_eq!(reporter.summary(2), "0 of 2 policies in force, on 0 containers");
+    assert_eq!(reporter.summary(2, &BTreeSet::new()), "0 of 2 policies in force, on 0 containers");
     round(&mut reporter, &on(&[7, 8]));
-    assert_eq!(reporter.summary(2), "1 of 2 policies in force, on 1 container");
+    let none = BTreeSet::new();
+    assert_eq!(reporter.summary(2, &none), "1 of 2 policies in force, on 1 container");
+    let paused = BTreeSet::from(["p".to_owned()]);
+    assert_eq!(reporter.summary(2, &paused), "0 of 2 policies in force, on 0 containers");
 }
 
 #[test]

@@ -25,7 +25,9 @@ impl Daemon {
     fn start(policies: &Path) -> Self {
         let policies = policies.to_str().unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_entropyd"));
-        let mut command = command(program, &["--policies", policies]);
+        let runtime = format!("{policies}/run");
+        let arguments = ["--policies", policies, "--runtime-dir", &runtime];
+        let mut command = command(program, &arguments);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut daemon = Self(child);
         let start = Instant::now();
