@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions with #[test] for tests")]
 
+mod control;
 mod host;
 mod lifecycle;
 mod sandbox;

@@ -1,5 +1,8 @@
 //! The command line.
 
+pub(crate) mod control;
+pub(crate) mod run;
+
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -9,19 +12,24 @@ use entropy_daemon::docker::{Endpoint, EndpointError};
 const EXIT_CODES: &str = "\
 Exit codes:
    0  fine
-   1  the operation failed, or `doctor` found something missing that entropyd needs
+   1  the operation failed, `status` is not ok, or `doctor` found something missing that entropyd
+      needs
   64  wrong usage
-  65  wrong policies (`validate`, `plan`)";
+  65  wrong policies (`validate`, `plan`, `apply`)";
 
-/// Looks at and mends what entropyd works with.
+/// Tells entropyd what to do, and looks at and mends what it works with.
 ///
-/// None of the commands needs a running daemon.
+/// The commands up to `status` ask a running daemon over its control socket; `halt` does without one if
+/// need be. The others need none.
 #[derive(Debug, Parser)]
 #[command(name = "entropyctl", version, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// Tables for people, JSON for programs.
     #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
+
+    #[command(flatten)]
+    pub(crate) socket: control::Socket,
 
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -39,6 +47,43 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Inject faults for a while, and show what they do.
+    ///
+    /// They end after the time given, on Ctrl-C, and within seconds when this program is killed.
+    #[command(after_help = EXIT_CODES)]
+    Run(Box<run::Run>),
+    /// Make the policies of files be there: created, replaced, or left as they are.
+    ///
+    /// They stay until they are deleted or the machine restarts. Policies that are to stay for good
+    /// belong into entropyd's policy directory.
+    #[command(after_help = EXIT_CODES)]
+    Apply(control::Apply),
+    /// List policies, injections or containers.
+    #[command(after_help = EXIT_CODES)]
+    Get(control::Get),
+    /// Show all about a policy.
+    #[command(after_help = EXIT_CODES)]
+    Describe(control::Describe),
+    /// Delete policies that were applied.
+    #[command(after_help = EXIT_CODES)]
+    Delete(control::Named),
+    /// Put policies out of force until they are resumed, those of files, too.
+    ///
+    /// Their counters stay, and their schedules go on.
+    #[command(after_help = EXIT_CODES)]
+    Pause(control::Named),
+    /// Put policies back into force; without a name, undo `halt`.
+    #[command(after_help = EXIT_CODES)]
+    Resume(control::Resume),
+    /// End all faults at once, until `resume`.
+    ///
+    /// Also after a restart. If the daemon does not answer within 250 ms, the lease in the kernel is
+    /// ended without it.
+    #[command(after_help = EXIT_CODES)]
+    Halt(control::Halt),
+    /// Say how the daemon is.
+    #[command(after_help = EXIT_CODES)]
+    Status,
     /// Check policy files without touching anything.
     ///
     /// Files that are named together are checked together, so that a policy name that two of them
