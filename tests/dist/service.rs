@@ -21,6 +21,8 @@ const CAPABILITIES: [(&str, u32); 3] =
 const POLICY: &str = "[[policy]]\nname = \"cut\"\ntarget = \"app=web\"\nloss = \"100%\"\n";
 /// The engine's socket in the machine, where the daemon looks for it.
 const SOCKET: &str = "/run/docker.sock";
+/// The daemon's own.
+const CONTROL: &str = "/run/entropy/entropyd.sock";
 /// Of the container's network; its gateway is the first, it the second.
 const NETWORK: u8 = 77;
 
@@ -109,6 +111,8 @@ impl Life<'_> {
         self.machine.root.forbid_starts(false)?;
         self.machine.run(&["systemctl", "start", UNIT])?;
         ensure!(self.state("is-active")? == "active", "it does not run");
+        let socket = self.machine.run(&["stat", "-c", "%a %U %G %F", CONTROL])?;
+        ensure!(socket == "660 root entropy socket", "the control socket: {socket}");
         Ok(())
     }
 

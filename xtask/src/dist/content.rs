@@ -11,7 +11,9 @@ use super::{NAME, Programs, VERSION};
 use crate::{exec, place};
 
 /// Files of `entropy-daemon/dist` and where they go.
-const PLAIN: [(&str, &str); 3] = [
+const PLAIN: [(&str, &str); 4] = [
+    // Before the service: a socket cannot be opened for one that runs.
+    ("entropyd.socket", "usr/lib/systemd/system/entropyd.socket"),
     ("entropyd.service", "usr/lib/systemd/system/entropyd.service"),
     ("entropy.sysusers", "usr/lib/sysusers.d/entropy.conf"),
     ("entropy.tmpfiles", "usr/lib/tmpfiles.d/entropy.conf"),
