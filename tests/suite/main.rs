@@ -5,6 +5,7 @@ mod bridged;
 mod changes;
 mod concurrency;
 mod containers;
+mod control;
 mod corrupt;
 mod crossing;
 mod delay;
