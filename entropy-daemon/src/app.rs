@@ -28,7 +28,7 @@ use crate::{
     reconcile::{Outcome, Reconciler},
     report::Reporter,
     runtime::Runtime,
-    schedule::{Now, Timetable},
+    schedule::Timetable,
     settings::{Guard, Settings},
     signals::{Request, Signals},
     stop::{Checks, Tripped},
@@ -149,7 +149,7 @@ struct Daemon {
     lease: LeaseKeeper,
     seed: u64,
     timetable: Timetable,
-    /// When a window ends, so that the next one has to be written.
+    /// When a window ends or a policy moves, so that rules have to be written.
     next_window: Option<tokio::time::Instant>,
     reporter: Reporter,
     manager: Manager,
@@ -320,12 +320,13 @@ impl Daemon {
         self.report(plan, targets, outcome);
     }
 
-    /// Says when each policy is in force, and when to say so again.
+    /// Says when each policy is in force, what it has come to, and when to say so again.
     fn schedule(&mut self, plan: &mut Plan) -> Result<()> {
-        let now = now()?;
+        let now = clock::now().context("read the clock")?;
         let longest = self.guard.max_duration;
         let windows = self.timetable.windows(self.policies.current(), now, self.seed, longest);
         plan.windows = windows.of;
+        plan.moving = windows.moving;
         self.hold_paused(plan);
         let wait = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now.monotonic_ns));
         self.next_window =
@@ -335,7 +336,7 @@ impl Daemon {
 
     /// Whether the windows in the kernel mean another time by now.
     fn has_jumped(&self) -> bool {
-        now().is_ok_and(|now| self.timetable.has_jumped(now))
+        clock::now().is_ok_and(|now| self.timetable.has_jumped(now))
     }
 
     /// Has the program as it is installed now take over. Returns only when that fails.
@@ -378,11 +379,6 @@ impl Daemon {
         let problem = (failed > 0).then(|| format!("{failed} changes failed and are tried again"));
         self.round = Some(Arc::new(api::Round { plan, in_force, refused, targets, problem }));
     }
-}
-
-fn now() -> Result<Now> {
-    let monotonic_ns = clock::monotonic_ns().context("read the clock")?;
-    Ok(Now { monotonic_ns, wall_ns: clock::wall_ns() })
 }
 
 fn ticker(period: Duration) -> Interval {

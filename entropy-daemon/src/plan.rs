@@ -57,6 +57,8 @@ pub struct Plan {
     pub peers: BTreeMap<String, BTreeSet<Network>>,
     /// When each policy is in force, by name; those without a window always are.
     pub windows: BTreeMap<String, Window>,
+    /// What policies that move do to packets by now, by name, in place of what their injections say.
+    pub moving: BTreeMap<String, Records>,
     /// Packets that meet no rule; their peers are in `peers`.
     pub shields: Vec<Shield>,
     /// What cannot be done, and why.
@@ -205,6 +207,7 @@ impl Plan {
             injection.faults = rest(&injection.faults);
             Err(reason.to_owned())
         });
+        self.moving.values_mut().for_each(|records| *records = rest(records));
         self.tidy();
     }
 

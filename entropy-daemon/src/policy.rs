@@ -26,7 +26,7 @@ pub use file::parse;
 pub use model::{
     Chance, Corrupt, Delay, DelayTime, Direction, Distribution, Faults, LengthRange, Link, Loss,
     LossModel, Match, Origin, Partition, Peer, Percentiles, Policy, PortRange, Protocol, Queue,
-    Reorder, Slot, SlotTime, TcpFlags,
+    Ramp, Reorder, Slot, SlotTime, Start, TcpFlags,
 };
 pub use problem::{Mistake, Position, Problem, Problems};
 pub use records::Records;

@@ -196,9 +196,7 @@ impl Reconciler {
         for (hook, injections) in &plan.hooks {
             let mut rules = Vec::new();
             for injection in injections {
-                let window = plan.windows.get(&injection.policy).copied();
-                let window = window.unwrap_or(Window::ALWAYS);
-                let mut named = rule(numbers, injection, window);
+                let mut named = rule(numbers, injection, plan);
                 if let Some(percentiles) = &injection.faults.percentiles {
                     // Where all numbers are taken by tables that end in this round, the rule has to
                     // wait for the next one.
@@ -309,7 +307,10 @@ fn without(networks: &BTreeSet<Network>, those: Option<&BTreeSet<Network>>) -> B
 }
 
 /// The rule of an injection, which has no number yet.
-fn rule(numbers: &mut Numbers, injection: &Injection, window: Window) -> NamedRule {
+fn rule(numbers: &mut Numbers, injection: &Injection, plan: &Plan) -> NamedRule {
+    let window = plan.windows.get(&injection.policy).copied().unwrap_or(Window::ALWAYS);
+    // A policy that moves keeps its rule, and so its counters and where it is in its random numbers.
+    let faults = plan.moving.get(&injection.policy).unwrap_or(&injection.faults);
     let mut matcher = injection.matcher;
     matcher.peer_group = injection.peer.as_ref().map_or(0, |peer| numbers.group(peer));
     NamedRule {
@@ -318,7 +319,7 @@ fn rule(numbers: &mut Numbers, injection: &Injection, window: Window) -> NamedRu
             active_from_ns: window.from_ns,
             active_until_ns: window.until_ns,
             matcher,
-            ..injection.faults.rule()
+            ..faults.rule()
         },
         policy: injection.policy.clone(),
         container: injection.container.clone(),

@@ -1,20 +1,27 @@
 //! When a policy is in force. Pure: seed and times in, windows out.
 //!
-//! All times are nanoseconds of one clock, that of the kernel's programs, which stands still during
-//! suspend. So a roll or a pulse is late by as long as the machine slept; a start at a point in time is
-//! not, as it is converted anew ([`timetable`]).
+//! Windows are nanoseconds of the clock that the kernel's programs read, which stands still during
+//! suspend. So a roll or a pulse is late by as long as the machine slept. What is about the time of day
+//! (a start, cron) is not, as it is converted anew whenever the two clocks have moved against each other
+//! ([`timetable`]).
 
+mod cron;
+mod rolls;
 mod timetable;
+mod upcoming;
 
 use std::fmt;
 
 use entropy_common::chance;
 
-pub(crate) use self::timetable::{Now, Since, Timetable};
+pub(crate) use self::timetable::{Since, Timetable};
+pub use self::{
+    cron::{Cron, LONGEST, Times, zone},
+    rolls::Rolls,
+    upcoming::{Upcoming, upcoming},
+};
 use crate::policy::{Rate, Span};
 
-/// How many rolls are looked at in one go. What comes of more is looked at later.
-const ROLLS: u64 = 10_000;
 /// What tells the dice from all that is drawn for packets.
 const DICE: u64 = 0x6469_6365;
 
@@ -22,27 +29,61 @@ const DICE: u64 = 0x6469_6365;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Schedule {
     /// What repeats; `None` for being in force without a break.
-    pub rolls: Option<Rolls>,
+    pub repeat: Option<Repeat>,
     /// Not before this, in nanoseconds since 1970; `None` for at once.
     pub start: Option<u64>,
     /// For how long from the start on, breaks included; `None` for as long as the policy is there.
     pub length: Option<Span>,
 }
 
-/// Dice that are rolled again and again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Rolls {
-    /// From one roll to the next; at least [`SHORTEST`].
-    pub every: Span,
-    /// How long the policy is in force after a roll that hits; at most `every`.
-    pub duration: Span,
-    /// How probable that is.
-    pub probability: Rate,
+/// What opens a window again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Repeat {
+    /// A time that has passed.
+    Rolls(Rolls),
+    /// A time of day.
+    Cron(Box<Cron>),
 }
 
 /// Shortest time between two rolls, and shortest pulse: the next window is written while none is in
 /// force, which takes a busy host some milliseconds.
 pub const SHORTEST: Span = Span::new(100_000_000);
+
+/// Now, by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub monotonic_ns: u64,
+    /// Nanoseconds since 1970.
+    pub wall_ns: u64,
+}
+
+impl Now {
+    /// A point in time, by the monotonic clock; one before the machine began is 0.
+    #[must_use]
+    pub fn monotonic(self, wall_ns: u64) -> u64 {
+        moved(wall_ns, self.wall_ns, self.monotonic_ns)
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub fn wall(self, monotonic_ns: u64) -> u64 {
+        moved(monotonic_ns, self.monotonic_ns, self.wall_ns)
+    }
+
+    /// What has to be added to the one clock to get the other.
+    fn offset(self) -> i128 {
+        i128::from(self.wall_ns) - i128::from(self.monotonic_ns)
+    }
+}
+
+/// What is as far from `to` as the time is from `from`, within what there is.
+const fn moved(time_ns: u64, from: u64, to: u64) -> u64 {
+    match time_ns.checked_sub(from) {
+        Some(ahead) => to.saturating_add(ahead),
+        None => to.saturating_sub(from - time_ns),
+    }
+}
 
 /// A time in force: from, and up to but without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,85 +106,95 @@ impl Window {
 pub enum Next {
     /// The window that is open, or else the next one.
     Window(Window),
+    /// The same, but it may go on beyond this end: ask again before it comes.
+    AtLeast(Window),
     /// None that begins before this: ask again then.
     NotBefore(u64),
     /// None ever.
     Never,
 }
 
-impl Schedule {
-    /// The window that is open at `after_ns`, or else the next one, of a policy that could be in force
-    /// from `origin_ns` on.
-    ///
-    /// The first roll is at `origin_ns`. What a roll comes to is a function of seed and number, so the
-    /// windows are the same whoever computes them, and when.
-    #[must_use]
-    pub fn next(&self, origin_ns: u64, after_ns: u64, seed: u64) -> Next {
-        let end_ns =
-            self.length.map_or(u64::MAX, |length| origin_ns.saturating_add(length.nanoseconds()));
-        if after_ns >= end_ns {
-            return Next::Never;
-        }
-        let found = match &self.rolls {
-            None => Next::Window(Window { from_ns: origin_ns, until_ns: u64::MAX }),
-            Some(rolls) => rolls.next(origin_ns, after_ns, end_ns, seed),
-        };
-        match found {
-            Next::Window(window) if window.from_ns >= end_ns => Next::Never,
-            Next::Window(window) => {
-                Next::Window(Window { until_ns: window.until_ns.min(end_ns), ..window })
-            }
-            Next::NotBefore(time) if time >= end_ns => Next::Never,
+impl Next {
+    /// The same for a schedule that has ended by then.
+    fn ending_at(self, end_ns: u64) -> Self {
+        let cut = |window: Window| Window { until_ns: window.until_ns.min(end_ns), ..window };
+        match self {
+            Self::Window(window) | Self::AtLeast(window) if window.from_ns >= end_ns => Self::Never,
+            Self::NotBefore(time_ns) if time_ns >= end_ns => Self::Never,
+            Self::AtLeast(window) if window.until_ns < end_ns => Self::AtLeast(window),
+            Self::Window(window) | Self::AtLeast(window) => Self::Window(cut(window)),
             other => other,
         }
     }
 }
 
-impl Rolls {
-    fn next(&self, origin_ns: u64, after_ns: u64, end_ns: u64, seed: u64) -> Next {
-        let every_ns = self.every.nanoseconds().max(1);
-        let begin = |roll: u64| origin_ns.saturating_add(roll.saturating_mul(every_ns));
-        let first = after_ns.saturating_sub(origin_ns) / every_ns;
-        let last = first + ROLLS;
-        let is_open = |roll: &u64| {
-            self.hits(seed, *roll)
-                && begin(*roll).saturating_add(self.duration.nanoseconds()) > after_ns
-        };
-        let Some(roll) = (first..last).take_while(|roll| begin(*roll) < end_ns).find(is_open)
-        else {
-            return if begin(last) < end_ns { Next::NotBefore(begin(last)) } else { Next::Never };
-        };
-        // What lasts until the next roll goes on if that hits as well.
-        let lasts = self.duration >= self.every;
-        let earlier = |roll: &u64| lasts && *roll > 0 && self.hits(seed, *roll - 1);
-        let (mut from, mut until) = (roll, roll);
-        while earlier(&from) && roll - from < ROLLS {
-            from -= 1;
+impl Schedule {
+    /// The window that is open at `after_ns`, or else the next one, of a policy that could be in force
+    /// from `origin_ns` on. `now` says how the time of day and the monotonic clock, which all else here
+    /// is by, belong together.
+    ///
+    /// The first roll is at `origin_ns`. What a roll comes to is a function of seed and number, so the
+    /// windows are the same whoever computes them, and when.
+    #[must_use]
+    pub fn next(&self, origin_ns: u64, after_ns: u64, now: Now, seed: u64) -> Next {
+        let end_ns =
+            self.length.map_or(u64::MAX, |length| origin_ns.saturating_add(length.nanoseconds()));
+        if after_ns >= end_ns {
+            return Next::Never;
         }
-        while lasts && until < last && self.hits(seed, until + 1) {
-            until += 1;
-        }
-        let until_ns = begin(until).saturating_add(self.duration.nanoseconds());
-        Next::Window(Window { from_ns: begin(from), until_ns })
+        let found = match &self.repeat {
+            None => Next::Window(Window { from_ns: origin_ns, until_ns: u64::MAX }),
+            Some(Repeat::Rolls(rolls)) => rolls.next(origin_ns, after_ns, end_ns, seed),
+            Some(Repeat::Cron(cron)) => self.of_cron(cron, origin_ns, after_ns, now, seed),
+        };
+        found.ending_at(end_ns)
     }
 
-    fn hits(&self, seed: u64, roll: u64) -> bool {
-        chance::derive(chance::derive(seed, DICE), roll) >> 32 < self.probability.parts()
+    /// A window of cron's is where the clock says, also if it opened before the policy was there; only a
+    /// start cuts it.
+    fn of_cron(&self, cron: &Cron, origin_ns: u64, after_ns: u64, now: Now, seed: u64) -> Next {
+        let least_wall_ns = self.start.unwrap_or(0);
+        let after_wall_ns = now.wall(after_ns).max(least_wall_ns);
+        let monotonic = |window: Window| Window {
+            from_ns: now.monotonic(window.from_ns.max(least_wall_ns)),
+            until_ns: now.monotonic(window.until_ns),
+        };
+        match cron.next(now.wall(origin_ns), after_wall_ns, seed) {
+            Next::Window(window) => Next::Window(monotonic(window)),
+            Next::AtLeast(window) => Next::AtLeast(monotonic(window)),
+            Next::NotBefore(time_ns) => Next::NotBefore(now.monotonic(time_ns)),
+            Next::Never => Next::Never,
+        }
     }
+}
+
+/// What the dice come to.
+fn hits(probability: Rate, seed: u64, roll: u64) -> bool {
+    chance::derive(chance::derive(seed, DICE), roll) >> 32 < probability.parts()
 }
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        if let Some(Rolls { every, duration, probability }) = self.rolls {
-            if duration < every {
-                parts.push(format!("{duration} every {every}"));
-            } else {
-                parts.push(format!("every {every}"));
+        let mut probability = Rate::ALWAYS;
+        match &self.repeat {
+            None => {}
+            Some(Repeat::Rolls(rolls)) => {
+                let Rolls { every, duration, .. } = rolls;
+                if duration < every {
+                    parts.push(format!("{duration} every {every}"));
+                } else {
+                    parts.push(format!("every {every}"));
+                }
+                probability = rolls.probability;
             }
-            if probability != Rate::ALWAYS {
-                parts.push(format!("with {probability}"));
+            Some(Repeat::Cron(cron)) => {
+                parts.push(format!("{} at {}", cron.duration, cron.times));
+                probability = cron.probability;
             }
+        }
+        if probability != Rate::ALWAYS {
+            parts.push(format!("with {probability}"));
         }
         if let Some(time) = self.start.and_then(|start| timestamp(start).ok()) {
             parts.push(format!("from {time}"));

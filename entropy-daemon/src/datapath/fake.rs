@@ -143,8 +143,9 @@ impl Fake {
             let (id, group) = (named.rule.id, named.rule.matcher.peer_group);
             assert_ne!(id, 0, "rule without an id: {named:?}");
             // The hook belongs to it: so an id is unique over all hooks too.
-            // When it is in force may change.
-            let lasting = Rule { active_from_ns: 0, active_until_ns: 0, ..named.rule };
+            // When it is in force may change, and what a ramp moves.
+            let Rule { seed, matcher, reorder, slot, partition, .. } = named.rule;
+            let lasting = Rule { id, seed, matcher, reorder, slot, partition, ..Rule::NONE };
             let lasting = NamedRule { rule: lasting, ..named.clone() };
             let first = self.rules.entry(id).or_insert_with(|| (hook, lasting.clone()));
             assert_eq!(*first, (hook, lasting), "rule id {id} was another rule");

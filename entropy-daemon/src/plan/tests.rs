@@ -345,6 +345,25 @@ fn without_a_wire_damage_and_loss_by_segment_are_named_and_the_others_stay() {
     assert_eq!(named, [("bent", "no wire"), ("frames", "no wire")]);
 }
 
+#[test]
+fn what_the_host_cannot_do_is_left_out_of_what_moves_as_well() {
+    let faults = "delay = \"80ms\"\ncorrupt = \"1%\"\nloss = \"2%\"";
+    let text = cut("p", "").replace("partition = true", faults);
+    let moving = || {
+        let mut plan = planned(&text, &[web(7)]);
+        plan.moving.insert("p".into(), policies(&text)[0].faults.records().unwrap());
+        plan
+    };
+    let (mut queueless, mut wireless) = (moving(), moving());
+    queueless.refuse_timed("no queue");
+    wireless.refuse_wired("no wire");
+    for plan in [&queueless, &wireless] {
+        let injection = plan.hooks.values().flatten().next().unwrap();
+        assert_eq!(plan.moving["p"], injection.faults);
+    }
+    assert!(!queueless.moving["p"].is_timed() && !wireless.moving["p"].is_wired());
+}
+
 /// The seeds of the rules of all policies, in the order of hooks and policies.
 fn seeds(text: &str, targets: &[Target], daemon: u64) -> Vec<u64> {
     plan(&policies(text), targets, daemon, &Guard::default())

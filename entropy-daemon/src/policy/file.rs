@@ -165,6 +165,7 @@ const ROOT: Shape<()> = Shape {
         ("match", "write [policy.match] for a table of the policy above it"),
         ("seed", BELOW_POLICY),
         ("schedule", BELOW_POLICY),
+        ("ramp", BELOW_POLICY),
         ("loss", BELOW_POLICY),
         ("delay", BELOW_POLICY),
         ("reorder", BELOW_POLICY),

@@ -1,6 +1,7 @@
 //! Policies after validation: what cannot be wrong any more has types that say so.
 
 mod fault;
+mod ramp;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ pub use self::fault::{
     Chance, Corrupt, Delay, DelayTime, Distribution, Faults, Link, Loss, LossModel, Partition,
     Percentiles, Queue, Reorder, Slot, SlotTime,
 };
+pub use self::ramp::{Ramp, Start};
 use super::selector::Selector;
 use super::target::Target;
 use super::text;
@@ -34,6 +36,8 @@ pub struct Policy {
     pub seed: Option<u64>,
     /// When it is in force; `None` for always.
     pub schedule: Option<Schedule>,
+    /// How it becomes what it is; `None` for at once.
+    pub ramp: Option<Ramp>,
     /// What happens to the packets; at least one fault.
     pub faults: Faults,
 }

@@ -54,6 +54,16 @@ impl Rate {
         self.billionths_of_percent as f64 / PERCENT as f64
     }
 
+    /// The rate in billionths of a percent.
+    pub(crate) const fn billionths(self) -> u64 {
+        self.billionths_of_percent
+    }
+
+    /// The rate of so many billionths of a percent, at most 100 %.
+    pub(crate) fn from_billionths(billionths: u64) -> Self {
+        Self { billionths_of_percent: billionths.min(100 * PERCENT) }
+    }
+
     /// One minus the rate.
     #[must_use]
     pub(crate) fn complement(self) -> Self {

@@ -8,6 +8,7 @@
 pub(crate) mod fault;
 pub(crate) mod matcher;
 pub(crate) mod names;
+mod ramp;
 mod schedule;
 mod target;
 
@@ -42,6 +43,7 @@ struct Draft {
     matcher: Match,
     seed: Option<u64>,
     schedule: Option<Schedule>,
+    ramp: Option<ramp::Keys>,
     faults: Faults,
 }
 
@@ -68,6 +70,7 @@ const POLICY: Shape<Draft> = Shape {
             name: "schedule",
             read: |draft, field, report| draft.schedule = schedule::schedule(field, report),
         },
+        Key { name: "ramp", read: |draft, field, report| draft.ramp = ramp::read(field, report) },
         Key { name: "loss", read: |d, field, report| d.faults.loss = fault::loss(field, report) },
         Key {
             name: "delay",
@@ -105,6 +108,10 @@ const POLICY: Shape<Draft> = Shape {
         ("flows", "write it inside match: match = { flows = \"20%\" }"),
         ("every", "write it inside schedule: schedule = { every = \"10m\", duration = \"30s\" }"),
         ("probability", "write it inside schedule, beside every"),
+        (
+            "cron",
+            "write it inside schedule: schedule = { cron = \"0 9 * * *\", duration = \"10m\" }",
+        ),
         ("for", "write it inside schedule: schedule = { for = \"30s\" }"),
         ("jitter", "write it inside delay: delay = { base = \"80ms\", jitter = \"20ms\" }"),
     ],
@@ -138,7 +145,8 @@ pub(crate) fn policy(
         report.missing(start, None, Mistake::new("has no fault", help));
     }
     fault::check_together(&draft.faults, table, &mut report);
-    let Draft { target, direction, matcher, seed, schedule, faults } = draft;
+    let Draft { target, direction, matcher, seed, schedule, ramp, faults } = draft;
+    let ramp = ramp.and_then(|keys| keys.ramp(&faults, table, &mut report));
     let policy = target.filter(|_| report.findings.is_empty()).map(|target| Policy {
         name: String::new(),
         origin: origin.clone(),
@@ -147,6 +155,7 @@ pub(crate) fn policy(
         matcher,
         seed,
         schedule,
+        ramp,
         faults,
     });
     (Candidate { name, number, origin, policy }, report)

@@ -371,3 +371,30 @@ fn memory_does_not_grow_with_the_churn_and_numbers_are_never_used_again() {
     let numbers = &bench.reconciler.numbers;
     assert!(numbers.rules.is_empty() && numbers.groups.is_empty() && numbers.tables.is_empty());
 }
+
+#[test]
+fn a_policy_that_moves_keeps_its_rule_and_only_its_hook_is_written() {
+    let (still, last) = (cut("still"), lossy("moving", 1 << 30));
+    let mut plan = plan_of(&[(7, EGRESS, &[still.clone(), last]), (8, EGRESS, &[still])], &[]);
+    let mut bench = Bench::default();
+    let at = |plan: &mut Plan, parts: u64| {
+        plan.moving.insert("moving".into(), lossy("moving", parts).faults);
+    };
+    at(&mut plan, 0);
+    bench.calls(&plan);
+    let written = |bench: &Bench| {
+        let rules = &bench.reconciler.is.hooks[&HookKey::new(7, EGRESS)].0;
+        (rules[1].rule.id, rules[1].rule.loss)
+    };
+    let (id, loss) = written(&bench);
+    assert_eq!(loss, lossy("", 0).faults.loss);
+    assert_eq!(bench.calls(&plan), [""; 0]);
+    at(&mut plan, 1 << 29);
+    assert_eq!(bench.calls(&plan), ["put 7 egress still#1 moving#2"]);
+    assert_eq!(written(&bench), (id, lossy("", 1 << 29).faults.loss));
+    // At the end it is as if it had never moved.
+    at(&mut plan, 1 << 30);
+    assert_eq!(bench.calls(&plan), ["put 7 egress still#1 moving#2"]);
+    plan.moving.clear();
+    assert_eq!(bench.calls(&plan), [""; 0]);
+}

@@ -4,39 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Next, Schedule, Window};
+use super::{Next, Now, Schedule, Window};
 use crate::{
     plan,
-    policy::{Origin, Policy, Span},
+    policy::{Origin, Policy, Records, Span},
 };
 
-/// By how much the two clocks may drift apart before it counts as a jump, in nanoseconds: what a clock
-/// that is slewed gains in minutes.
-const JUMP_NS: u64 = 100_000_000;
-
-/// Now, by both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
-    /// Nanoseconds of `CLOCK_MONOTONIC`.
-    pub(crate) monotonic_ns: u64,
-    /// Nanoseconds since 1970.
-    pub(crate) wall_ns: u64,
-}
-
-impl Now {
-    /// A point in time, by the monotonic clock; one that has passed long ago is 0.
-    fn monotonic(self, wall_ns: u64) -> u64 {
-        match wall_ns.checked_sub(self.wall_ns) {
-            Some(ahead) => self.monotonic_ns.saturating_add(ahead),
-            None => self.monotonic_ns.saturating_sub(self.wall_ns - wall_ns),
-        }
-    }
-
-    /// What has to be added to the one clock to get the other.
-    fn offset(self) -> i128 {
-        i128::from(self.wall_ns) - i128::from(self.monotonic_ns)
-    }
-}
+/// By how much the two clocks may move against each other before it counts as a jump, in nanoseconds.
+/// One that is slewed takes the other with it; what is left is the time between reading the two.
+const JUMP_NS: u64 = 10_000_000;
 
 /// Since when a policy has been there, for the next version of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +52,9 @@ fn fingerprint(key: &Policy) -> u64 {
 pub(crate) struct Windows {
     /// By name of the policy; those in force without a break are not in it.
     pub(crate) of: BTreeMap<String, Window>,
-    /// When one of them ends, or has to be looked for again, by the monotonic clock.
+    /// What happens to packets now, or will when the window opens, by name of a policy that moves.
+    pub(crate) moving: BTreeMap<String, Records>,
+    /// When one of them ends or moves, or has to be looked for again, by the monotonic clock.
     pub(crate) until_ns: Option<u64>,
 }
 
@@ -111,6 +89,7 @@ impl Timetable {
         seed: u64,
         longest: Option<Span>,
     ) -> Windows {
+        let now = self.steady(now);
         let since = std::mem::take(&mut self.since);
         let before = std::mem::take(&mut self.before);
         let mut windows = Windows::default();
@@ -124,29 +103,66 @@ impl Timetable {
             let began_ns = began_ns.unwrap_or(now.monotonic_ns);
             self.since.insert(key, began_ns);
             let schedule = policy.schedule.clone().unwrap_or_default();
-            if schedule == Schedule::default() && longest.is_none() {
+            let is_plain = schedule == Schedule::default() && policy.ramp.is_none();
+            if is_plain && longest.is_none() {
                 continue;
             }
             let origin_ns =
                 schedule.start.map_or(began_ns, |start| now.monotonic(start).max(began_ns));
             let seed = plan::policy_seed(policy, seed);
-            let (window, until_ns) = match schedule.next(origin_ns, now.monotonic_ns, seed) {
-                Next::Window(window) => (limited(window, longest), Some(window.until_ns)),
+            let after_ns = now.monotonic_ns;
+            let (window, until_ns) = match schedule.next(origin_ns, after_ns, now, seed) {
+                Next::Window(window) => (window, Some(window.until_ns)),
+                // Half of the time is left then.
+                Next::AtLeast(window) => (window, Some(after_ns.midpoint(window.until_ns))),
                 Next::NotBefore(time_ns) => (Window::NEVER, Some(time_ns)),
                 Next::Never => (Window::NEVER, None),
             };
-            let until_ns = until_ns.filter(|until_ns| *until_ns != u64::MAX);
-            windows.until_ns = windows.until_ns.into_iter().chain(until_ns).min();
+            windows.ramp(policy, window, after_ns);
+            let window = limited(window, longest);
+            windows.end(until_ns.filter(|until_ns| *until_ns != u64::MAX));
             windows.of.insert(policy.name.clone(), window);
         }
         self.planned = Some(now);
         windows
     }
 
+    /// Now, as far as the clock was not set. Reading two clocks takes a different time each time: with it,
+    /// the windows would be others each time they are computed, and written anew.
+    fn steady(&self, now: Now) -> Now {
+        match self.planned {
+            Some(planned) if !self.has_jumped(now) => {
+                Now { wall_ns: planned.wall(now.monotonic_ns), ..now }
+            }
+            _ => now,
+        }
+    }
+
     /// Whether a clock was set, or the machine slept, since the windows were computed.
     pub(crate) fn has_jumped(&self, now: Now) -> bool {
         self.planned
             .is_some_and(|planned| planned.offset().abs_diff(now.offset()) > u128::from(JUMP_NS))
+    }
+}
+
+impl Windows {
+    /// What a policy that moves has come to.
+    fn ramp(&mut self, policy: &Policy, window: Window, now_ns: u64) {
+        let Some(ramp) = &policy.ramp else { return };
+        let is_never = window == Window::NEVER;
+        let passed_ns = if is_never { 0 } else { now_ns.saturating_sub(window.from_ns) };
+        // Both ends have records, or the policy would have been refused; and so has what is in between.
+        if let Ok(records) = ramp.at(&policy.faults, passed_ns).records() {
+            self.moving.insert(policy.name.clone(), records);
+        }
+        if !is_never {
+            self.end(ramp.next(passed_ns).map(|next_ns| window.from_ns.saturating_add(next_ns)));
+        }
+    }
+
+    /// Something is otherwise from then on.
+    fn end(&mut self, until_ns: Option<u64>) {
+        self.until_ns = self.until_ns.into_iter().chain(until_ns).min();
     }
 }
 

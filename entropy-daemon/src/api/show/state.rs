@@ -4,7 +4,7 @@ use crate::{api::types::State, policy::Policy, schedule::Window};
 
 /// How a policy is that nothing but its schedule keeps from being in force.
 pub(super) fn policy_state(policy: &Policy, window: Window, now_ns: u64) -> State {
-    let repeats = policy.schedule.as_ref().is_some_and(|schedule| schedule.rolls.is_some());
+    let repeats = policy.schedule.as_ref().is_some_and(|schedule| schedule.repeat.is_some());
     let has_end = policy.schedule.as_ref().is_some_and(|schedule| schedule.length.is_some());
     if window == Window::NEVER {
         return if has_end || !repeats { State::Over } else { State::Waiting };

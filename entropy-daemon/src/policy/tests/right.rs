@@ -71,7 +71,7 @@ fn a_target_may_be_a_table_of_labels_names_and_a_choice() {
 }
 
 #[test]
-fn schedules_have_dice_or_pulses_a_start_and_an_end() {
+fn schedules_have_dice_or_pulses_or_times_of_day_a_start_and_an_end() {
     for (schedule, shown) in [
         ("{ every = '10m' }", "every 10m"),
         ("{ every = '10m', duration = '30s', probability = 0.3 }", "30s every 10m, with 30%"),
@@ -79,6 +79,14 @@ fn schedules_have_dice_or_pulses_a_start_and_an_end() {
         ("{ every = '10m', probability = 1.0 }", "every 10m"),
         ("{ every = '10m', probability = '12.5%' }", "every 10m, with 12.5%"),
         ("{ on = '200ms', off = '800ms' }", "200ms every 1s"),
+        (
+            "{ cron = '0  9-17 * * mon-fri', zone = 'europe/berlin', duration = '10m' }",
+            "10m at 0 9-17 * * mon-fri (Europe/Berlin)",
+        ),
+        (
+            "{ cron = '@daily', duration = '1h', probability = 0.5, for = '48h' }",
+            "1h at @daily (UTC), with 50%, for 48h",
+        ),
         ("{ for = '1h' }", "for 1h"),
         ("{ start = 2026-12-01T10:00:00+01:00 }", "from 2026-12-01T09:00:00Z"),
         ("{ start = '2026-12-01T09:00:00Z', for = '90s' }", "from 2026-12-01T09:00:00Z, for 90s"),
@@ -87,6 +95,26 @@ fn schedules_have_dice_or_pulses_a_start_and_an_end() {
         assert_eq!(policies(&text)[0].schedule.as_ref().unwrap().to_string(), shown);
     }
     assert_eq!(with("").schedule, None);
+}
+
+#[test]
+fn a_ramp_says_from_where_how_long_and_in_which_steps() {
+    for (lines, shown) in [
+        ("ramp = { over = '5m', from = { loss = '0%' } }", "ramp from loss 0% over 5m, each 3s"),
+        (
+            "delay = { base = '80ms', jitter = '20ms' }\nduplicate = '1%'\n\
+             ramp = { over = '90s', step = '30s', from = { delay = { base = '10ms', jitter = '5ms' }, \
+             duplicate.rate = '0%' } }",
+            "ramp from delay 10ms ±5ms, duplicate 0% over 90s, each 30s",
+        ),
+        (
+            "rate = '1mbit'\n[policy.ramp]\nover = '24h'\nfrom.rate = '10mbit'",
+            "ramp from rate 10mbit over 24h, each 864s",
+        ),
+    ] {
+        assert_eq!(with(lines).ramp.unwrap().to_string(), shown);
+    }
+    assert_eq!(with("").ramp, None);
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(crate) fn quantity<T: Quantity>(field: &Field<'_>, report: &mut Report) -> O
 
 /// The value of a fault that is one number, or a table in which `main` is that number. `None` if
 /// anything in it is wrong.
-fn number_or_table<T: Default + 'static>(
+pub(crate) fn number_or_table<T: Default + 'static>(
     (shape, main, help): (&Shape<T>, &'static str, &str),
     field: &Field<'_>,
     report: &mut Report,

@@ -1,5 +1,8 @@
 //! The `schedule` of a policy.
 
+use std::str::FromStr;
+
+use jiff::tz::TimeZone;
 use toml::de::{DeFloat, DeTable, DeValue};
 
 use super::fault::quantity;
@@ -7,9 +10,11 @@ use crate::policy::problem::Mistake;
 use crate::policy::report::{Field, Key, Report, Shape};
 use crate::policy::text::quoted;
 use crate::policy::units::{Rate, Span};
-use crate::schedule::{Rolls, SHORTEST, Schedule};
+use crate::schedule::{self, Cron, LONGEST, Repeat, Rolls, SHORTEST, Schedule, Times};
 
 const HELP: &str = "write a table such as schedule = { every = \"10m\", duration = \"30s\" }";
+const CRON_HELP: &str = "write cron = \"0 9-17 * * mon-fri\", duration = \"10m\"";
+const ZONE_HELP: &str = "write a name such as zone = \"Europe/Berlin\"";
 const PROBABILITY_HELP: &str = "write a percentage such as \"30%\", or a share such as 0.3";
 const START_HELP: &str = "write a time with its zone, such as 2026-12-01T09:00:00Z or \
                           2026-12-01T09:00:00+01:00";
@@ -17,6 +22,8 @@ const START_HELP: &str = "write a time with its zone, such as 2026-12-01T09:00:0
 #[derive(Default)]
 struct Keys {
     every: Option<Span>,
+    cron: Option<Times>,
+    zone: Option<TimeZone>,
     duration: Option<Span>,
     on: Option<Span>,
     off: Option<Span>,
@@ -28,6 +35,8 @@ struct Keys {
 const SCHEDULE: Shape<Keys> = Shape {
     keys: &[
         Key { name: "every", read: |keys, field, report| keys.every = period(field, report) },
+        Key { name: "cron", read: |keys, field, report| keys.cron = cron(field, report) },
+        Key { name: "zone", read: |keys, field, report| keys.zone = zone(field, report) },
         Key { name: "duration", read: |keys, field, report| keys.duration = period(field, report) },
         Key { name: "on", read: |keys, field, report| keys.on = period(field, report) },
         Key { name: "off", read: |keys, field, report| keys.off = period(field, report) },
@@ -38,7 +47,7 @@ const SCHEDULE: Shape<Keys> = Shape {
         Key { name: "start", read: |keys, field, report| keys.start = start(field, report) },
         Key { name: "for", read: |keys, field, report| keys.length = period(field, report) },
     ],
-    other_versions: &["cron", "zone"],
+    other_versions: &[],
     elsewhere: &[("frequency", "it is called every: schedule = { every = \"10m\" }")],
 };
 
@@ -52,18 +61,38 @@ pub(super) fn schedule(field: &Field<'_>, report: &mut Report) -> Option<Schedul
     let present = SCHEDULE.walk(table, &field.path, &mut keys, report);
     let has = |key: &str| present.has(key);
     let mut wrong = |key: &str, mistake: Mistake| wrong_at(field, table, key, report, mistake);
-    if has("every") && has("on") {
-        let help = "write every and duration, or on and off";
-        wrong("on", Mistake::new("stands beside every", help));
-    }
-    for (key, needed) in
-        [("duration", "every"), ("off", "on"), ("on", "off"), ("probability", "every")]
-    {
-        let is_there = has(needed) || (needed == "every" && has("on"));
-        if has(key) && !is_there {
-            let mistake = Mistake::new(format!("means nothing without {needed}"), HELP);
-            wrong(key, mistake);
+    for (key, other, help) in [
+        ("on", "every", "write every and duration, or on and off"),
+        ("cron", "every", "write cron and duration, or every and duration"),
+        ("cron", "on", "write cron and duration, or on and off"),
+    ] {
+        if has(key) && has(other) {
+            wrong(key, Mistake::new(format!("stands beside {other}"), help));
         }
+    }
+    for (key, needed) in [
+        ("duration", "every"),
+        ("off", "on"),
+        ("on", "off"),
+        ("probability", "every"),
+        ("zone", "cron"),
+        ("cron", "duration"),
+    ] {
+        let is_there = match needed {
+            "every" => has("every") || has("on") || has("cron"),
+            "duration" => has("duration") || has("on") || has("every"),
+            _ => has(needed),
+        };
+        if has(key) && !is_there {
+            let help = if needed == "cron" || key == "cron" { CRON_HELP } else { HELP };
+            wrong(key, Mistake::new(format!("means nothing without {needed}"), help));
+        }
+    }
+    if let (Some(_), Some(duration)) = (&keys.cron, keys.duration)
+        && duration > LONGEST
+    {
+        let help = format!("write \"{LONGEST}\" or less, and more times");
+        wrong("duration", Mistake::new(format!("{duration} is too long for cron"), help));
     }
     if let (Some(every), Some(duration)) = (keys.every, keys.duration)
         && duration > every
@@ -81,17 +110,25 @@ pub(super) fn schedule(field: &Field<'_>, report: &mut Report) -> Option<Schedul
 impl Keys {
     fn schedule(self) -> Schedule {
         let probability = self.probability.unwrap_or(Rate::ALWAYS);
-        let rolls = match (self.every, self.on, self.off) {
-            (Some(every), ..) => {
-                Some(Rolls { every, duration: self.duration.unwrap_or(every), probability })
+        let repeat = match (self.every, self.on, self.off, self.cron, self.duration) {
+            (Some(every), .., duration) => {
+                let duration = duration.unwrap_or(every);
+                Some(Repeat::Rolls(Rolls { every, duration, probability }))
             }
-            (None, Some(on), Some(off)) => {
+            (None, Some(on), Some(off), ..) => {
                 let every = Span::new(on.nanoseconds().saturating_add(off.nanoseconds()));
-                Some(Rolls { every, duration: on, probability })
+                Some(Repeat::Rolls(Rolls { every, duration: on, probability }))
+            }
+            (.., Some(times), Some(duration)) => {
+                let times = match self.zone {
+                    Some(zone) => times.in_zone(zone),
+                    None => times,
+                };
+                Some(Repeat::Cron(Box::new(Cron { times, duration, probability })))
             }
             _ => None,
         };
-        Schedule { rolls, start: self.start, length: self.length }
+        Schedule { repeat, start: self.start, length: self.length }
     }
 }
 
@@ -105,6 +142,16 @@ fn wrong_at(
 ) {
     let at = table.get(key).map_or(field.at(), |value| value.span().start);
     report.wrong(at, &format!("{}.{key}", field.path), mistake);
+}
+
+fn cron(field: &Field<'_>, report: &mut Report) -> Option<Times> {
+    let text = field.string(report, CRON_HELP)?;
+    field.accept(report, Times::from_str(text))
+}
+
+fn zone(field: &Field<'_>, report: &mut Report) -> Option<TimeZone> {
+    let name = field.string(report, ZONE_HELP)?;
+    field.accept(report, schedule::zone(name))
 }
 
 fn period(field: &Field<'_>, report: &mut Report) -> Option<Span> {

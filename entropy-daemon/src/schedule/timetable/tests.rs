@@ -130,3 +130,123 @@ fn the_guard_cuts_every_window() {
     let second = timetable.windows(&list, at(105), 1, longest);
     assert_eq!((second.of["always"], second.of["pulsed"]), (window(100, 102), window(110, 112)));
 }
+
+/// So many hours after ten seconds, and so many nanoseconds later by the wall clock alone.
+fn later(hours: u64, set: u64) -> Now {
+    let passed = hours * 3600 * S;
+    Now { monotonic_ns: at(10).monotonic_ns + passed, wall_ns: at(10).wall_ns + passed + set }
+}
+
+#[test]
+fn cron_follows_the_wall_clock_through_jumps_both_ways_and_through_sleep() {
+    let mut timetable = Timetable::default();
+    let cron = "schedule = { cron = '0 9 * * *', zone = 'Europe/London', duration = '10m' }";
+    let list = policies(&[("p", cron)]);
+    assert_eq!(timetable.windows(&list, at(10), 1, None).of["p"], window(1000, 1600));
+    // An hour forward: into the window's day after. What was written would be an hour late.
+    let forward = Now { wall_ns: at(20).wall_ns + 3600 * S, ..at(20) };
+    assert!(timetable.has_jumped(forward));
+    let day = 24 * 3600;
+    assert_eq!(timetable.windows(&list, forward, 1, None).of["p"], window(day - 2600, day - 2000));
+    // And back again, before it: the window comes once more.
+    assert!(timetable.has_jumped(at(30)));
+    assert_eq!(timetable.windows(&list, at(30), 1, None).of["p"], window(1000, 1600));
+    // Asleep for as long as makes it nine and five minutes: the monotonic clock stood still.
+    let awake = Now { wall_ns: NINE + 300 * S, ..at(40) };
+    assert!(timetable.has_jumped(awake));
+    let windows = timetable.windows(&list, awake, 1, None);
+    let began_ns = (40_u64 * S).saturating_sub(300 * S);
+    assert_eq!(windows.of["p"], Window { from_ns: began_ns, until_ns: 340 * S });
+    assert_eq!(windows.until_ns, Some(340 * S));
+}
+
+#[test]
+fn a_clock_that_is_read_a_little_late_changes_no_window() {
+    let mut timetable = Timetable::default();
+    let cron = "schedule = { cron = '0 9 * * *', duration = '10m' }";
+    let list = policies(&[("p", cron)]);
+    let first = timetable.windows(&list, at(10), 1, None);
+    for hour in 0..12 {
+        let now = later(hour, 9_000_000);
+        assert!(!timetable.has_jumped(now));
+        let windows = timetable.windows(&list, now, 1, None);
+        // The first one is over after twenty minutes.
+        let day = if hour == 0 { 0 } else { 24 * 3600 };
+        assert_eq!(windows.of["p"], window(1000 + day, 1600 + day));
+    }
+    assert_eq!(first.of["p"], window(1000, 1600));
+}
+
+#[test]
+fn a_window_of_cron_is_open_though_the_policy_came_later_and_a_start_cuts_it() {
+    let of = |schedule: &str| {
+        let list = policies(&[("p", schedule)]);
+        Timetable::default().windows(&list, at(1300), 1, None).of["p"]
+    };
+    assert_eq!(of("schedule = { cron = '0 9 * * *', duration = '10m' }"), window(1000, 1600));
+    assert_eq!(
+        of("schedule = { cron = '0 9 * * *', duration = '10m', start = 2026-12-01T09:02:00Z }"),
+        window(1120, 1600)
+    );
+    assert_eq!(
+        of("schedule = { cron = '0 9 * * *', duration = '10m', start = 2026-12-01T09:08:00Z }"),
+        window(1480, 1600)
+    );
+    assert_eq!(
+        of("schedule = { cron = '0 9 * * *', duration = '10m', for = '1m' }"),
+        window(1000, 1360)
+    );
+}
+
+#[test]
+fn a_ramp_begins_with_each_window_and_is_computed_anew_for_each_step() {
+    let mut timetable = Timetable::default();
+    let moving = "schedule = { on = '20s', off = '10s' }\n\
+                  ramp = { over = '10s', step = '3s', from = { loss = '0%' } }";
+    let list = policies(&[("p", moving)]);
+    let mut of = |ms: u64| {
+        let now = Now {
+            monotonic_ns: 100 * S + ms * 1_000_000,
+            wall_ns: at(100).wall_ns + ms * 1_000_000,
+        };
+        let windows = timetable.windows(&list, now, 1, None);
+        let rate = windows.moving["p"].loss;
+        (windows.of["p"].from_ns / S, rate, windows.until_ns.unwrap() / 1_000_000 - 100_000)
+    };
+    let loss = |percent: &str| {
+        let text = format!("[[policy]]\ntarget = 'app'\nloss = '{percent}'\n");
+        let policies = parse(Path::new("x.toml"), text.as_bytes()).unwrap();
+        policies[0].faults.records().unwrap().loss
+    };
+    assert_eq!(of(0), (100, loss("0%"), 3_000));
+    assert_eq!(of(2_999), (100, loss("0%"), 3_000));
+    assert_eq!(of(3_001), (100, loss("0.3%"), 6_000));
+    assert_eq!(of(9_001), (100, loss("0.9%"), 10_000));
+    assert_eq!(of(10_001), (100, loss("1%"), 20_000));
+    // In the break the next window is written, and it begins at the beginning.
+    assert_eq!(of(20_001), (130, loss("0%"), 33_000));
+    assert_eq!(of(33_001), (130, loss("0.3%"), 36_000));
+}
+
+#[test]
+fn a_ramp_without_a_schedule_begins_when_the_policy_is_loaded_and_then_rests() {
+    let mut timetable = Timetable::default();
+    let list = policies(&[("p", "ramp = { over = '10s', from = { loss = '0%' } }")]);
+    let first = timetable.windows(&list, at(100), 1, None);
+    assert_eq!(first.of["p"], Window { from_ns: 100 * S, until_ns: u64::MAX });
+    assert_eq!(first.until_ns, Some(101 * S));
+    assert_eq!(timetable.windows(&list, at(110), 1, None).until_ns, None);
+}
+
+#[test]
+fn a_window_whose_end_is_not_known_is_looked_at_again_when_half_of_it_is_over() {
+    let list = policies(&[("p", "schedule = { cron = '* * * * *', duration = '1m' }")]);
+    let mut timetable = Timetable::default();
+    let first = timetable.windows(&list, at(1000), 1, None);
+    // 1501 minutes from nine on.
+    assert_eq!(first.of["p"], window(1000, 1000 + 1501 * 60));
+    assert_eq!(first.until_ns, Some(1000 * S + 1501 * 30 * S));
+    let second = timetable.windows(&list, at(1000 + 1501 * 30), 1, None);
+    assert_eq!(second.of["p"].from_ns, 1000 * S);
+    assert!(second.of["p"].until_ns > first.of["p"].until_ns);
+}
