@@ -113,6 +113,23 @@ pub fn control_socket() -> Result<Option<UnixListener>> {
     listener_of(sockets.collect())
 }
 
+/// Whether what the service manager has handed over stays open for a program that takes over this process.
+/// The variables that tell of it name the process, and so hold for that program, too.
+///
+/// # Errors
+/// When the variables make no sense.
+pub(crate) fn keep_sockets(keep: bool) -> io::Result<()> {
+    // This closes them for other programs, as they are after a start.
+    let sockets: Vec<RawFd> = sd_notify::listen_fds()?.collect();
+    for socket in sockets.into_iter().filter(|_| keep) {
+        // SAFETY: the call takes any number, and changes a flag of the descriptor only.
+        if unsafe { libc::fcntl(socket, libc::F_SETFD, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 fn listener_of(sockets: Vec<RawFd>) -> Result<Option<UnixListener>> {
     // SAFETY: the service manager opened them for this process, and nobody else takes them.
     let own = |socket: RawFd| unsafe { OwnedFd::from_raw_fd(socket) };

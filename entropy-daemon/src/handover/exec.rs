@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::{Descriptor, Handover, VARIABLE, memory_file};
+use crate::systemd;
 
 impl Handover {
     /// Executes the program that this process was started as, from where it was started, which may be
@@ -30,9 +31,12 @@ impl Handover {
         let environment = environment(&file)?;
         let all = || self.descriptors().chain([&file]);
         all().try_for_each(|descriptor| descriptor.stay_open(true)).context("keep descriptors")?;
+        // The service manager gave it to this process, which it stays.
+        systemd::keep_sockets(true).context("keep the control socket")?;
         let error = execve(&program, &arguments, &environment);
         // They are copies, and close when this is dropped; until then no other program may get them.
         all().try_for_each(|descriptor| descriptor.stay_open(false)).context("keep descriptors")?;
+        systemd::keep_sockets(false).context("keep the control socket")?;
         Err(error).with_context(|| format!("execute {}", program.to_string_lossy()))
     }
 }

@@ -97,13 +97,13 @@ fn json_holds_policies_and_problems() {
                           "local_port_last": null, "remote_port_first": null,
                           "remote_port_last": null, "tcp_flags": null, "length_first_bytes": null,
                           "length_last_bytes": null, "payload": null, "flows_percent": null},
-                "seed": "7", "schedule": null,
+                "seed": "7", "schedule": null, "ramp": null,
                 "loss": {"model": "random", "expected_percent": 2.0,
                          "parameters_percent": {"rate": 2.0, "correlation": 0.0},
                          "count": null, "pattern": null, "ecn": false, "per": "packet"},
                 "delay": null, "reorder": null, "duplicate": null, "corrupt": null, "rate": null, "slot": null, "partition": null,
             }],
-            "problems": [], "problems_omitted": 0, "unreadable": [],
+            "schedules": [], "problems": [], "problems_omitted": 0, "unreadable": [],
         })
     );
     let wrong = validate_in(directory.path(), &["-ojson", "cut.toml", "nope.toml"]);
@@ -113,6 +113,31 @@ fn json_holds_policies_and_problems() {
     let problem = &json["problems"][0];
     assert_eq!((&problem["line"], &problem["key"]), (&json!(4), &json!("partition")));
     assert_eq!(json["unreadable"][0]["path"], "nope.toml");
+}
+
+#[test]
+fn schedules_and_ramps_come_with_their_next_windows() {
+    let text = format!(
+        "{GOOD}schedule = {{ cron = '0 9 29 2 *', zone = 'America/New_York', duration = '10m' }}\n\
+         ramp = {{ over = '5m', from = {{ loss = '0%' }} }}\n"
+    );
+    let directory = directory(&[("web.toml", &text)]);
+    let outcome = validate_in(directory.path(), &["web.toml"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    for part in ["If they were loaded now:", "0 9 29 2 * (America/New_York)", "02-29 09:10:00 EST"]
+    {
+        assert!(outcome.stdout.contains(part), "{outcome:?}");
+    }
+    let json = validate_in(directory.path(), &["--output", "json", "web.toml"]).json();
+    let ramp = "ramp from loss 0% over 5m, each 3s";
+    assert_eq!(
+        (&json["policies"][0]["ramp"], &json["schedules"][0]["ramp"]),
+        (&json!(ramp), &json!(ramp))
+    );
+    let windows = json["schedules"][0]["windows"].as_array().unwrap();
+    assert_eq!(windows.len(), 3);
+    let from = windows[0]["from"].as_str().unwrap();
+    assert!(from.ends_with("-02-29T09:00:00-05:00[America/New_York]"), "{from}");
 }
 
 #[test]

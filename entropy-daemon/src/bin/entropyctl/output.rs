@@ -2,6 +2,7 @@
 
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod windows;
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _, stderr, stdout};
 

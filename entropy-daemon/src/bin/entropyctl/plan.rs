@@ -40,7 +40,7 @@ pub(crate) async fn run(arguments: &Plan, format: Format) -> Result<ExitCode> {
         Err(error) => return Err(error).context("settings"),
     };
     let plan = preview(&policies, arguments.engine.endpoint()?, &settings.guard).await?;
-    let document = Document::new(&plan);
+    let document = Document::new(&plan, output::windows::timed(&policies)?);
     match format {
         Format::Json => output::print_json(&document)?,
         Format::Table => output::print(&table::text(&document))?,

@@ -19,7 +19,10 @@ use self::{document::Document, table::policies_table};
 use crate::{
     DATA, FAILURE,
     args::{Format, Validate},
-    output::{self, text},
+    output::{
+        self, text,
+        windows::{self, Timed, timed},
+    },
 };
 
 /// What came of all paths.
@@ -49,9 +52,9 @@ struct Source {
 pub(crate) fn run(arguments: &Validate, format: Format) -> Result<ExitCode> {
     let verdict = Verdict::of(&arguments.paths);
     match format {
-        Format::Json => output::print_json(&Document::from(&verdict))?,
+        Format::Json => output::print_json(&Document::new(&verdict, timed(&verdict.policies)?))?,
         Format::Table => {
-            output::print(&verdict.results())?;
+            output::print(&verdict.results(&timed(&verdict.policies)?))?;
             let complaints = verdict.complaints();
             if !complaints.is_empty() {
                 output::note(&complaints);
@@ -148,11 +151,16 @@ impl Verdict {
         }
     }
 
-    /// For standard output: the policies, and one line for each path.
-    fn results(&self) -> String {
+    /// For standard output: the policies, when they are in force, and one line for each path.
+    fn results(&self, timed: &[Timed]) -> String {
         let mut out = String::new();
         if !self.policies.is_empty() {
             out.push_str(&policies_table(&self.policies).render());
+            out.push('\n');
+        }
+        if !timed.is_empty() {
+            out.push_str("If they were loaded now:\n\n");
+            out.push_str(&windows::table(timed));
             out.push('\n');
         }
         for source in &self.sources {

@@ -10,6 +10,8 @@ use entropy_daemon::{
 };
 use serde::Serialize;
 
+use crate::output::windows::Timed;
+
 /// What would be in force.
 #[derive(Debug, Serialize)]
 pub(super) struct Document {
@@ -17,6 +19,8 @@ pub(super) struct Document {
     pub(super) injections: Vec<Row>,
     /// TCP to each interface, from a peer that all of its policies match.
     pub(super) exchanges: Vec<Exchange>,
+    /// When policies with a schedule or a ramp would be in force.
+    pub(super) schedules: Vec<Timed>,
     /// What cannot be in force.
     pub(super) unsupported: Vec<Unsupported>,
     /// Policies that hit no container.
@@ -102,11 +106,12 @@ impl From<Outlook> for Packets {
 }
 
 impl Document {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, schedules: Vec<Timed>) -> Self {
         let idle = plan.hits.iter().filter(|(_, hits)| **hits == 0);
         Self {
             injections: rows(plan),
             exchanges: exchanges(plan),
+            schedules,
             unsupported: plan.unsupported.iter().map(Unsupported::new).collect(),
             without_container: idle.map(|(policy, _)| policy.clone()).collect(),
         }

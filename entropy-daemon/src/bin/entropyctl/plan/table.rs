@@ -7,7 +7,7 @@ use entropy_daemon::policy::Span;
 use super::document::{Document, Times};
 use crate::output::{
     table::{Column, Table},
-    text,
+    text, windows,
 };
 
 pub(super) fn text(document: &Document) -> String {
@@ -20,6 +20,10 @@ pub(super) fn text(document: &Document) -> String {
     if !document.exchanges.is_empty() {
         out.push_str("\nTCP to a container, from a peer that all of its policies match:\n\n");
         out.push_str(&exchanges(document));
+    }
+    if !document.schedules.is_empty() {
+        out.push_str("\nIf they were loaded now:\n\n");
+        out.push_str(&windows::table(&document.schedules));
     }
     if !document.unsupported.is_empty() || !document.without_container.is_empty() {
         out.push('\n');

@@ -8,6 +8,7 @@ use entropy_daemon::{
 use serde::Serialize;
 
 use super::{Source, Verdict};
+use crate::output::windows::Timed;
 
 /// What `validate --output json` writes.
 #[derive(Debug, Serialize)]
@@ -19,6 +20,8 @@ pub(super) struct Document {
     sources: Vec<SourceEntry>,
     /// The policies of all sources without problems.
     policies: Vec<PolicyEntry>,
+    /// When those of them with a schedule or a ramp would be in force.
+    schedules: Vec<Timed>,
     /// What is wrong, at most 100 problems of each file.
     problems: Vec<ProblemEntry>,
     /// Problems beyond the first 100 of a file.
@@ -58,6 +61,8 @@ struct PolicyEntry {
     seed: Option<String>,
     /// When it is in force; null for always.
     schedule: Option<String>,
+    /// What of it moves, and from where; null for nothing.
+    ramp: Option<String>,
     /// What happens to them.
     #[serde(flatten)]
     faults: Faults,
@@ -103,12 +108,13 @@ struct UnreadableEntry {
     reason: String,
 }
 
-impl From<&Verdict> for Document {
-    fn from(verdict: &Verdict) -> Self {
+impl Document {
+    pub(super) fn new(verdict: &Verdict, schedules: Vec<Timed>) -> Self {
         Self {
             valid: verdict.exit_code() == 0,
             sources: verdict.sources.iter().map(SourceEntry::from).collect(),
             policies: verdict.policies.iter().map(PolicyEntry::from).collect(),
+            schedules,
             problems: verdict.problems.iter().map(ProblemEntry::from).collect(),
             problems_omitted: verdict.problems_omitted,
             unreadable: verdict
@@ -152,6 +158,7 @@ impl From<&Policy> for PolicyEntry {
             },
             seed: policy.seed.map(|seed| seed.to_string()),
             schedule: policy.schedule.as_ref().map(ToString::to_string),
+            ramp: policy.ramp.as_ref().map(ToString::to_string),
             // What is in a file has records, or it would have been refused.
             faults: Faults::new(&policy.faults.records().unwrap_or(Records::NONE).rule()),
         }
