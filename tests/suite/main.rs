@@ -24,6 +24,7 @@ mod partition;
 mod plan;
 mod policies;
 mod programs;
+mod ramp;
 mod rights;
 mod rules;
 mod schedule;

@@ -5,10 +5,12 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
     path::Path,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
+    clock::now_ns,
     daemon::Daemon,
     frames::{End, Flow, Protocol},
     netns::Netns,
@@ -125,6 +127,20 @@ fn is_timed(text: &str) -> bool {
     text.lines().any(|line| timed.iter().any(|key| line.starts_with(key)))
 }
 
+/// Whether all rules open for ten minutes at a full hour, whose offices may be closed now.
+fn opens_at_the_hour(daemon: &Daemon) -> Result<bool> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let wall_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let now_ns = now_ns();
+    let mut rules = daemon.maps().context("no maps")?.hooks.into_iter().flat_map(|hook| hook.rules);
+    Ok(rules.all(|entry| {
+        let (from_ns, until_ns) = (entry.rule.active_from_ns, entry.rule.active_until_ns);
+        // Half a second is for reading two clocks.
+        let opens_ns = (wall_ns + from_ns).saturating_sub(now_ns) + SECOND_NS / 2;
+        until_ns - from_ns == 600 * SECOND_NS && opens_ns % (3600 * SECOND_NS) < SECOND_NS
+    }))
+}
+
 #[test]
 fn every_example_is_accepted_and_has_an_effect() -> Result<()> {
     let stage = stage!();
@@ -161,6 +177,10 @@ fn every_example_is_accepted_and_has_an_effect() -> Result<()> {
                 !log.contains(&format!("policy {policy} matches no")),
                 "{policy} matches nobody"
             );
+        }
+        if text.contains("cron =") {
+            ensure!(opens_at_the_hour(&daemon)?, "{names:?} is in force at other times");
+            continue;
         }
         send(web, db, db.at.v4.into())?;
         send(db, &dns, dns.at.v4.into())?;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     net::{SocketAddr, UdpSocket},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -158,4 +158,52 @@ fn a_policy_ends_after_its_time_though_the_daemon_is_stopped() -> Result<()> {
         }
     }
     daemon.stop()
+}
+
+/// How long a window of cron is open after the test has written its policy, in nanoseconds.
+const REST_NS: u64 = 4_000_000_000;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+#[test]
+fn a_window_of_cron_that_opened_this_minute_ends_on_time_and_comes_again_tomorrow() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let daemon = stage.installation.start(&[])?;
+    let mut watch = Watch::new(&cast.web, &cast.db)?;
+    let wall_ns = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let passed_ns = wall_ns % MINUTE_NS;
+    let from_ns = now_ns() - passed_ns;
+    let minutes = wall_ns / MINUTE_NS;
+    stage.policy(
+        "pulse",
+        &format!(
+            "target = \"app=web\"\ndirection = \"egress\"\npartition = true\n\
+             schedule = {{ cron = \"{} {} * * *\", duration = \"{}ns\" }}",
+            minutes % 60,
+            minutes / 60 % 24,
+            passed_ns + REST_NS
+        ),
+    )?;
+    daemon.await_on("pulse", &cast.web.at)?;
+    let first = window(&daemon, &cast.web.at).context("no window")?;
+    ensure!(first.0.abs_diff(from_ns) < MARGIN_NS, "{first:?} instead of {from_ns}");
+    ensure!(first.1 - first.0 == passed_ns + REST_NS, "{first:?}");
+    while now_ns() < first.1 + 500_000_000 {
+        watch.send()?;
+        thread::sleep(PAUSE);
+    }
+    let next = window(&daemon, &cast.web.at).context("no window")?;
+    let day_ns = 24 * 60 * MINUTE_NS;
+    ensure!(next.0.abs_diff(first.0 + day_ns) < MARGIN_NS, "{next:?} after {first:?}");
+    daemon.stop()?;
+    let arrived = watch.arrived();
+    check(&watch, &arrived, &BTreeSet::from([(first.1 - REST_NS / 2, first.1)]))?;
+    let sent = watch.sent.iter().enumerate();
+    let after: Vec<usize> = sent
+        .filter(|(_, (before, _))| *before > first.1 + MARGIN_NS)
+        .map(|(number, _)| number)
+        .collect();
+    let came = after.iter().filter(|number| arrived.contains(number)).count();
+    ensure!(came > 0 && came * 50 >= after.len() * 49, "{came} of {} came", after.len());
+    Ok(())
 }
