@@ -84,6 +84,24 @@ fn schedule() {
 }
 
 #[test]
+fn cron() {
+    let policy = example("cron.toml");
+    let shown = policy.schedule.as_ref().unwrap().to_string();
+    assert_eq!(shown, "10m at 0 9-17 * * mon-fri (Europe/Berlin)");
+    let shown = policy.ramp.as_ref().unwrap().to_string();
+    assert_eq!(shown, "ramp from delay 0ns, loss 0% over 5m, each 3s");
+    assert_eq!(plain_loss(&policy), "5%");
+}
+
+#[test]
+fn ramp() {
+    let policy = example("ramp.toml");
+    let shown = policy.ramp.as_ref().unwrap().to_string();
+    assert_eq!(shown, "ramp from rate 100mbit over 10m, each 10s");
+    assert_eq!((policy.direction, policy.schedule), (Direction::Egress, None));
+}
+
+#[test]
 fn partition() {
     let policy = example("partition.toml");
     assert_eq!(policy.direction, Direction::Both);
