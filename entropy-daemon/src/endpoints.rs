@@ -1,6 +1,6 @@
 //! Containers and links -> endpoints: which host veth belongs to which container. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::{
     datapath::Interface,
@@ -55,56 +55,6 @@ pub fn of_container(container: &Container, netns: Option<NetnsId>, links: &[Link
     Reach::Endpoints(name_networks(container, &veths, links))
 }
 
-/// The host's ends of the veth pairs whose other ends wait on the host to be moved into a container that is
-/// being started. Docker makes a pair, gives the container's end its hardware address and tells of the new
-/// place on the network before it moves it (libnetwork, drivers/bridge).
-#[must_use]
-pub fn arriving(container: &Container, links: &[Link]) -> BTreeSet<u32> {
-    let bridges = names(links);
-    let is_its = |inside: &Link, network: &Attachment| {
-        inside.kind.as_deref() == Some("veth")
-            && inside.peer_netns.is_none()
-            && inside.mac.is_some()
-            && inside.mac == network.mac.as_deref().map(str::to_lowercase)
-    };
-    let mut found = BTreeSet::new();
-    for network in &container.attachments {
-        let inside = links.iter().filter(|link| is_its(link, network));
-        let outside = inside.filter_map(|inside| {
-            links
-                .iter()
-                .find(|link| Some(link.index) == inside.peer_index && link.index != inside.index)
-        });
-        found.extend(
-            outside.filter(|outside| is_on(outside, network, &bridges)).map(|link| link.index),
-        );
-    }
-    found
-}
-
-/// Whether the bridge of a veth, if its name tells anything, is the one of a network: an address may be in use
-/// on two networks.
-fn is_on(veth: &Link, network: &Attachment, bridges: &BTreeMap<u32, &str>) -> bool {
-    let Some(bridge) = veth.master.and_then(|index| bridges.get(&index)) else { return true };
-    match bridge.strip_prefix("br-") {
-        Some(digits) if !digits.is_empty() => network.network_id.starts_with(digits),
-        _ => true,
-    }
-}
-
-/// The endpoints of a container that is being started, from what [`arriving`] has found.
-#[must_use]
-pub fn of_starting(container: &Container, veths: &BTreeSet<u32>, links: &[Link]) -> Reach {
-    let veths: Vec<&Link> = links
-        .iter()
-        .filter(|link| link.kind.as_deref() == Some("veth") && veths.contains(&link.index))
-        .collect();
-    if veths.is_empty() {
-        return of_container(container, None, links);
-    }
-    Reach::Endpoints(name_networks(container, &veths, links))
-}
-
 /// Why faults do not reach everything of a container that has endpoints: it is on networks that none of
 /// them is on, by macvlan, ipvlan or overlay beside a bridge.
 #[must_use]
@@ -144,12 +94,9 @@ fn is_veth_into(link: &Link, netns: i32) -> bool {
     link.kind.as_deref() == Some("veth") && link.peer_netns == Some(netns)
 }
 
-fn names(links: &[Link]) -> BTreeMap<u32, &str> {
-    links.iter().map(|link| (link.index, link.name.as_str())).collect()
-}
-
 fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<Endpoint> {
-    let bridges = names(links);
+    let bridges: BTreeMap<u32, &str> =
+        links.iter().map(|link| (link.index, link.name.as_str())).collect();
     let mut endpoints: Vec<Endpoint> = veths
         .iter()
         .enumerate()

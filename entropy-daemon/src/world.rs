@@ -1,6 +1,6 @@
 //! What the daemon knows of the host's containers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tracing::{debug, info, warn};
 
@@ -16,8 +16,6 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct World {
     containers: BTreeMap<String, Container>,
-    /// The host's veths of containers that are being started, by the containers' ids.
-    arriving: BTreeMap<String, BTreeSet<u32>>,
     /// Whether an engine has told us of all containers since the start.
     pub(crate) complete: bool,
     /// The engine itself.
@@ -61,25 +59,13 @@ impl World {
     }
 
     /// Finds the endpoints of every container.
-    pub(crate) async fn targets(
-        &mut self,
-        netlink: &Netlink,
-    ) -> Result<Vec<Target>, netlink::Error> {
+    pub(crate) async fn targets(&self, netlink: &Netlink) -> Result<Vec<Target>, netlink::Error> {
         // Listing the links makes the kernel give an id to every namespace that one leads to.
         let links = netlink.links().await?;
         let mut targets = Vec::with_capacity(self.containers.len());
-        let Self { containers, arriving, .. } = self;
-        arriving.retain(|id, _| containers.contains_key(id));
-        for container in containers.values() {
+        for container in self.containers.values() {
             let netns = namespace(container, netlink).await;
-            let reach = if netns.is_none() && container.state == State::Created {
-                let veths = arriving.entry(container.id.clone()).or_default();
-                veths.extend(endpoints::arriving(container, &links));
-                endpoints::of_starting(container, veths, &links)
-            } else {
-                arriving.remove(&container.id);
-                endpoints::of_container(container, netns, &links)
-            };
+            let reach = endpoints::of_container(container, netns, &links);
             targets.push(Target { container: container.clone(), reach });
         }
         // Ids are random; names make the order of peers and logs the same for everybody.

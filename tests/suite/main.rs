@@ -10,7 +10,6 @@ mod corrupt;
 mod crossing;
 mod delay;
 mod determinism;
-mod first;
 mod foreign;
 mod guard;
 mod hidden;

@@ -9,15 +9,15 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, BollardRequest, Docker,
     errors::Error as BollardError,
-    models::{ContainerSummaryStateEnum, EventMessage, EventMessageTypeEnum, SystemVersion},
+    models::{EventMessage, EventMessageTypeEnum, SystemVersion},
     query_parameters::{
         EventsOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
-        ListContainersOptions, ListContainersOptionsBuilder, ListNetworksOptions,
+        ListContainersOptions, ListNetworksOptions,
     },
 };
 use futures_util::{Stream, StreamExt as _};
 
-use super::{Attachment, Container, Endpoint};
+use super::{Container, Endpoint};
 
 /// How long the engine may take to begin the event stream, in seconds. Docker does so at once;
 /// an engine that waits for the first event is asked again, which does no harm.
@@ -218,42 +218,6 @@ impl Engine {
         Ok(Some(container))
     }
 
-    /// What can be said of a container while it is being started: the engine answers no closer look until
-    /// its process runs (it holds the container's lock), but knows of its networks by then. None if it is
-    /// not being started.
-    pub(super) async fn starting(&self, id: &str) -> Result<Option<Container>, EngineError> {
-        let filters = HashMap::from([("id", vec![id.to_owned()])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let list = self.docker.list_containers(Some(options));
-        let list = bounded("list containers", self.timeout, list).await?;
-        let summary = list.into_iter().find(|summary| summary.id.as_deref() == Some(id));
-        let Some(mut summary) = summary else { return Ok(None) };
-        if matches!(
-            summary.state,
-            Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
-        ) {
-            return Ok(None);
-        }
-        let networks = summary.network_settings.take().and_then(|settings| settings.networks);
-        let Some(mut container) = Container::starting(summary) else { return Ok(None) };
-        for name in networks.unwrap_or_default().into_keys().filter(|name| is_network(name)) {
-            container.attachments.extend(self.place_on(name, id).await?);
-        }
-        container.attachments.sort_by(|a, b| a.network_name.cmp(&b.network_name));
-        Ok(Some(container))
-    }
-
-    /// A container's place on a network, if it is there.
-    async fn place_on(&self, network: String, id: &str) -> Result<Option<Attachment>, EngineError> {
-        let inspect = self.docker.inspect_network(&network, None::<InspectNetworkOptions>);
-        let answer = bounded("inspect network", self.timeout, inspect).await?;
-        let endpoint = answer.containers.and_then(|mut endpoints| endpoints.remove(id));
-        Ok(endpoint.map(|endpoint| Attachment {
-            driver: answer.driver,
-            ..Attachment::of_network(network, answer.id.unwrap_or_default(), &endpoint)
-        }))
-    }
-
     async fn driver(&self, network: &str) -> Option<String> {
         if !is_id(network) {
             return None;
@@ -279,8 +243,9 @@ impl Engine {
         work(&mut self.drivers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens the event stream, from a little before now on.
-    pub(super) fn events(&self) -> impl Stream<Item = Result<Event, EngineError>> + use<> {
+    /// Opens the event stream, from a little before now on. Its items are ids of containers to
+    /// look at again.
+    pub(super) fn events(&self) -> impl Stream<Item = Result<String, EngineError>> + use<> {
         let types = ["container", "network"].map(str::to_owned).to_vec();
         let actions = ACTIONS.map(str::to_owned).to_vec();
         let filters = HashMap::from([("type", types), ("event", actions)]);
@@ -290,7 +255,7 @@ impl Engine {
         let waited = Duration::from_secs(STREAM_TIMEOUT_S);
         self.docker.events(Some(options)).filter_map(move |item| {
             std::future::ready(match item {
-                Ok(event) => Event::read(event).map(Ok),
+                Ok(event) => container_of(event).map(Ok),
                 Err(error) => Some(Err(EngineError::new("follow events", error, waited))),
             })
         })
@@ -343,35 +308,16 @@ fn versioned(mut request: BollardRequest, prefix: &str) -> BollardRequest {
     request
 }
 
-/// Something happened to a container, which is to be looked at again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
-    /// Id of the container.
-    pub(super) container: String,
-    /// Whether it got a place on a network. It may be about to start then.
-    pub(super) has_joined: bool,
-}
-
-impl Event {
-    fn read(event: EventMessage) -> Option<Self> {
-        let actor = event.actor?;
-        let (container, has_joined) = match event.typ? {
-            EventMessageTypeEnum::CONTAINER => (actor.id?, false),
-            EventMessageTypeEnum::NETWORK => {
-                let has_joined = event.action.as_deref() == Some("connect");
-                (actor.attributes?.remove("container")?, has_joined)
-            }
-            _ => return None,
-        };
-        // It becomes part of a path.
-        is_id(&container).then_some(Self { container, has_joined })
-    }
-}
-
-/// Whether a network's name may become part of a path: engines allow these characters only.
-fn is_network(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+/// The container that an event is about.
+fn container_of(event: EventMessage) -> Option<String> {
+    let actor = event.actor?;
+    let id = match event.typ? {
+        EventMessageTypeEnum::CONTAINER => actor.id?,
+        EventMessageTypeEnum::NETWORK => actor.attributes?.remove("container")?,
+        _ => return None,
+    };
+    // It becomes part of a path.
+    is_id(&id).then_some(id)
 }
 
 fn is_id(text: &str) -> bool {
@@ -404,17 +350,14 @@ mod tests {
 
     #[test]
     fn events_name_their_container() {
-        let of = |event: Value| {
-            let event = Event::read(serde_json::from_value(event).unwrap())?;
-            Some((event.container, event.has_joined))
-        };
+        let of = |event: Value| container_of(serde_json::from_value(event).unwrap());
         let container = json!({"Type": "container", "Action": "die", "Actor": {"ID": "ab12"}});
-        assert_eq!(of(container), Some(("ab12".to_owned(), false)));
+        assert_eq!(of(container).as_deref(), Some("ab12"));
         let network = json!({
             "Type": "network", "Action": "connect",
             "Actor": {"ID": "net", "Attributes": {"container": "cd34", "name": "front"}},
         });
-        assert_eq!(of(network), Some(("cd34".to_owned(), true)));
+        assert_eq!(of(network).as_deref(), Some("cd34"));
         for nobody in [
             json!({}),
             json!({"Type": "network", "Action": "create", "Actor": {"ID": "net"}}),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
     Container, Engine, EngineError, Timing, Update,
-    engine::{Event, Look},
+    engine::Look,
     watcher::{NobodyListens, Outbox},
 };
 
@@ -48,11 +48,10 @@ impl From<NobodyListens> for Ended {
 /// Answer to a question that runs beside the event stream.
 enum Done {
     Looked(String, Result<Look, EngineError>),
-    Starting(String, Result<Option<Container>, EngineError>),
     Pinged(Result<(), EngineError>),
 }
 
-type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<Event, EngineError>> + Send)>;
+type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<String, EngineError>> + Send)>;
 
 /// A container that the engine could not tell about.
 #[derive(Debug)]
@@ -148,21 +147,12 @@ impl<'a> Session<'a> {
     }
 
     /// Notes that a container is to be looked at.
-    fn note(&mut self, event: Option<Result<Event, EngineError>>) -> Result<(), Ended> {
+    fn note(&mut self, event: Option<Result<String, EngineError>>) -> Result<(), Ended> {
         let Some(event) = event else {
             let reason = "the engine ended the event stream".into();
             return Err(EngineError::Unreachable { operation: "follow events", reason }.into());
         };
-        let Event { container, has_joined } = event?;
-        if has_joined {
-            let (engine, id) = (self.engine, container.clone());
-            let question = async move {
-                let answer = engine.starting(&id).await;
-                Done::Starting(id, answer)
-            };
-            self.questions.push(question.boxed());
-        }
-        self.look_at(container);
+        self.look_at(event?);
         Ok(())
     }
 
@@ -189,10 +179,6 @@ impl<'a> Session<'a> {
     fn take(&mut self, done: Done) -> Result<(), Ended> {
         let (id, look) = match done {
             Done::Pinged(result) => return result.map_err(Ended::from),
-            Done::Starting(id, answer) => {
-                self.starts(&id, answer);
-                return Ok(());
-            }
             Done::Looked(id, look) => (id, look?),
         };
         self.in_flight.remove(&id);
@@ -208,17 +194,6 @@ impl<'a> Session<'a> {
             Look::Failed(error) => self.failed(id, &error),
         }
         Ok(())
-    }
-
-    /// What is known of a container that is being started. A look that is over by now knows more.
-    fn starts(&mut self, id: &str, answer: Result<Option<Container>, EngineError>) {
-        let is_awaited =
-            self.in_flight.contains(id) || self.pending.iter().any(|other| other == id);
-        match answer {
-            Ok(Some(container)) if is_awaited => self.outbox.push(Update::Changed(container)),
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, id, "known when it runs, not before"),
-        }
     }
 
     /// One container that cannot be looked at is told about, and looked at again later.

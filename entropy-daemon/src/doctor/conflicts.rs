@@ -88,7 +88,6 @@ mod tests {
         Link {
             index,
             name: name.into(),
-            mac: None,
             kind: Some(kind.into()),
             peer_index: None,
             peer_netns: None,

@@ -50,7 +50,7 @@ pub(super) async fn checks(endpoint: &Result<Endpoint, EndpointError>) -> Vec<Ch
         let known = matches!(update, Update::Snapshot(_));
         world.note(update);
         if known {
-            checks.push(reach(&mut world).await);
+            checks.push(reach(&world).await);
             break;
         }
     }
@@ -69,7 +69,7 @@ fn unreachable(endpoint: &Endpoint, reason: &str) -> Check {
         })
 }
 
-async fn reach(world: &mut World) -> Check {
+async fn reach(world: &World) -> Check {
     let targets = match Netlink::new() {
         Ok(netlink) => world.targets(&netlink).await,
         Err(error) => Err(error),

@@ -164,37 +164,6 @@ fn a_container_that_starts_or_ends_has_no_endpoints_yet_and_is_not_unsupported()
 }
 
 #[test]
-fn an_arriving_veth_is_found_by_the_address_of_its_other_end_on_the_networks_own_bridge() {
-    const MAC: &str = "02:42:ac:12:00:02";
-    let pair = |outside: u32, bridge: u32, mac: &str| {
-        let inside = Link {
-            mac: Some(mac.into()),
-            peer_index: Some(outside),
-            ..link(outside + 1, "inside", "veth")
-        };
-        let outside = Link {
-            peer_index: Some(outside + 1),
-            master: Some(bridge),
-            ..link(outside, "outside", "veth")
-        };
-        [inside, outside]
-    };
-    let place = Attachment { mac: Some(MAC.into()), ..front() };
-    let created = Container { state: State::Created, ..on(container("web", ""), &[place]) };
-    let found = |pairs: &[[Link; 2]]| {
-        arriving(&created, &[bridges(), pairs.concat()].concat()).into_iter().collect::<Vec<_>>()
-    };
-    assert_eq!(found(&[pair(40, FRONT, MAC), pair(50, FRONT, "02:42:ac:12:00:03")]), [40]);
-    assert_eq!(found(&[pair(40, BACK, MAC)]), [0; 0], "the same address on another network");
-    assert_eq!(found(&[pair(40, 22, MAC)]), [40], "a bridge whose name says nothing");
-    // Another host's container, or one that is in its namespace already.
-    let [inside, outside] = pair(40, FRONT, MAC);
-    assert_eq!(found(&[[Link { peer_netns: Some(NETNS), ..inside }, outside]]), [0; 0]);
-    let nothing_known = Container { state: State::Created, ..on(container("web", ""), &[front()]) };
-    assert!(arriving(&nothing_known, &pair(40, FRONT, MAC)).is_empty(), "no address is no match");
-}
-
-#[test]
 fn a_network_without_a_veth_beside_one_with_is_named() {
     let lan =
         Attachment { driver: Some("macvlan".into()), ..attachment("lan", "ff", &["192.0.2.9"]) };

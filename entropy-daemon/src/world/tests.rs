@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    docker::{Attachment, EngineVersion},
+    docker::EngineVersion,
     endpoints::{
         Reach,
         testing::{attachment, container, on},
@@ -142,7 +142,7 @@ proptest! {
 }
 
 /// Interfaces of each target by name, or why there are none.
-async fn found(world: &mut World, netlink: &Netlink) -> Vec<(String, Result<Vec<String>, String>)> {
+async fn found(world: &World, netlink: &Netlink) -> Vec<(String, Result<Vec<String>, String>)> {
     let targets = world.targets(netlink).await.unwrap();
     let found = |target: Target| {
         let reach = match target.reach {
@@ -170,7 +170,7 @@ fn the_veth_of_a_container_is_found_by_its_namespace_file_or_its_process() {
         netlink.add_veth("vsecond", "eth0", Some((second.file.as_raw_fd(), 3))).await;
         let gone = Some(PathBuf::from("/nonexistent"));
         let z = Container { id: "0".into(), ..container("z", "") };
-        let mut world = after([
+        let world = after([
             with_namespace(z, Some(first.path()), None),
             with_namespace(container("by-process", ""), None, Some(second.tid)),
             // The file goes first when a container ends, and some engines tell none that exists.
@@ -183,33 +183,7 @@ fn the_veth_of_a_container_is_found_by_its_namespace_file_or_its_process() {
             ("ended".to_owned(), Ok(vec![])),
             ("z".to_owned(), Ok(vec!["vfirst".to_owned()])),
         ];
-        assert_eq!(found(&mut world, &netlink).await, expected, "and sorted by name, not by id");
-    });
-}
-
-#[test]
-fn the_veth_of_a_container_that_is_being_started_is_found_by_its_address_and_stays_found() {
-    in_namespace(|| async {
-        let netlink = Netlink::new().unwrap();
-        let other = OtherNamespace::new();
-        netlink.add_veth("host", "inside", None).await;
-        netlink.add_veth("stranger", "strange", None).await;
-        let inside = netlink.link(netlink.index_of("inside").await).await.unwrap().unwrap();
-        let place = Attachment {
-            mac: inside.mac.map(|mac| mac.to_uppercase()),
-            ..attachment("front", "aa", &["172.18.0.2"])
-        };
-        let web = Container { state: State::Created, ..on(container("web", ""), &[place]) };
-        let mut world = after([Update::Changed(web.clone())]);
-        let expected = vec![("web".to_owned(), Ok(vec!["host".to_owned()]))];
-        assert_eq!(found(&mut world, &netlink).await, expected);
-        netlink.move_link(inside.index, &other.file).await;
-        assert_eq!(found(&mut world, &netlink).await, expected, "on its way into the container");
-        // Then it runs, and the engine says where.
-        let running = Container { state: State::Running, sandbox_key: Some(other.path()), ..web };
-        world.note(Update::Changed(running));
-        assert_eq!(found(&mut world, &netlink).await, expected);
-        assert!(world.arriving.is_empty());
+        assert_eq!(found(&world, &netlink).await, expected, "and sorted by name, not by id");
     });
 }
 
@@ -219,11 +193,11 @@ fn a_namespace_that_no_veth_leads_to_and_the_hosts_own_are_unsupported() {
         let netlink = Netlink::new().unwrap();
         let lonely = OtherNamespace::new();
         let own = PathBuf::from("/proc/thread-self/ns/net");
-        let mut world = after([
+        let world = after([
             with_namespace(container("lonely", ""), Some(lonely.path()), None),
             with_namespace(container("own", ""), Some(own), None),
         ]);
-        let found = found(&mut world, &netlink).await;
+        let found = found(&world, &netlink).await;
         let [(_, Err(lonely)), (_, Err(own))] = &found[..] else { panic!("{found:?}") };
         assert!(lonely.starts_with("network front: no host veth"), "{lonely}");
         assert!(own.starts_with("host network"), "{own}");
