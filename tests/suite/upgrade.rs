@@ -36,9 +36,9 @@ fn upgrades() -> usize {
     if quick { 3 } else { 20 }
 }
 
-/// A lease that covers the time that the verifier takes.
+/// A lease that covers the start of a program, and on a busy machine not the time that the verifier takes.
 fn lease() -> [&'static str; 2] {
-    ["--lease", if skip::virtual_machine().is_some() { "60" } else { "2" }]
+    ["--lease", if skip::virtual_machine().is_some() { "20" } else { "2" }]
 }
 
 /// A daemon that cuts off web.

@@ -104,10 +104,9 @@ fn descriptor(ebpf: &mut Ebpf, place: Place) -> Result<OwnedFd, Error> {
     Ok(descriptor.as_fd().try_clone_to_owned().context("program's descriptor")?)
 }
 
-/// Loads every program. `between` is called before each: the verifier takes its time.
-pub(super) fn load(ebpf: &mut Ebpf, mut between: impl FnMut()) -> anyhow::Result<()> {
+/// Loads every program.
+pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
     for name in names::PROGRAMS {
-        between();
         program(ebpf, name)?.load().with_context(|| format!("load program {name}"))?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The real datapath.
 
 mod hand_over;
+mod keeper;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -109,7 +110,7 @@ impl Kernel {
         };
         pins::create_directory()?;
         let mut ebpf = load(options)?;
-        attach::load(&mut ebpf, || {})?;
+        attach::load(&mut ebpf)?;
         let kernel = Self::set_up(ebpf, netlink, options, lock, None).await?;
         info!(mode = ?kernel.mode, "datapath ready");
         Ok(kernel)

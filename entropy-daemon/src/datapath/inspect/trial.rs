@@ -55,7 +55,7 @@ impl Trial {
     /// # Errors
     /// The first program that it refuses, and why.
     pub fn verify(&mut self) -> Result<()> {
-        attach::load(&mut self.ebpf, || {})
+        attach::load(&mut self.ebpf)
     }
 
     /// Whether the kernel attaches with TCX links. To be asked after [`Trial::verify`]; the interface

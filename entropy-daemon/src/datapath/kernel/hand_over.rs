@@ -10,13 +10,13 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData},
+    maps::{HashMap, MapData},
 };
-use entropy_common::{lease::Lease, names, peer::PeerEntry};
+use entropy_common::{names, peer::PeerEntry};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{Kernel, Options, load, renew};
+use super::{Kernel, Options, keeper::Keeper, load};
 use crate::{
     datapath::{
         Lock,
@@ -122,14 +122,11 @@ impl Kernel {
         (mode, interfaces): (Mode, Vec<Attached>),
     ) -> Result<(Self, Recovered)> {
         pins::check_all()?;
-        let mut keeper = Keeper::new(lease)?;
-        keeper.renew();
+        let _keeper = lease.map(Keeper::start).transpose()?;
         let mut ebpf = load(options)?;
-        attach::load(&mut ebpf, || keeper.renew())?;
-        keeper.renew();
+        attach::load(&mut ebpf)?;
         let mut kernel = Self::set_up(ebpf, netlink.clone(), options, lock, Some(mode)).await?;
         for attached in interfaces {
-            keeper.renew();
             let Self { ebpf, maps, netlink, .. } = &mut kernel;
             let attachment = attached.take_over(ebpf, maps, netlink, mode).await?;
             kernel.attachments.insert(attachment.interface().index, attachment);
@@ -163,27 +160,6 @@ impl Kernel {
             self.retirement.add(now, retired);
         }
         Ok(recovered)
-    }
-}
-
-/// Renews the lease before there is a [`Kernel`].
-struct Keeper {
-    map: Array<MapData, Lease>,
-    length: Option<Duration>,
-}
-
-impl Keeper {
-    fn new(length: Option<Duration>) -> Result<Self> {
-        let map = pins::open(names::MAP_LEASE)?.context("there is no lease")?;
-        Ok(Self { map: Map::Array(map).try_into().context("open the lease")?, length })
-    }
-
-    fn renew(&mut self) {
-        if let Some(length) = self.length
-            && let Err(error) = renew(&mut self.map, length)
-        {
-            warn!("the lease could not be renewed, faults may end for a moment: {error:#}");
-        }
     }
 }
 
