@@ -206,7 +206,7 @@ impl Reconciler {
                     named.rule.delay.table = number;
                     tables.insert(number, percentiles.clone());
                 }
-                named.rule.id = numbers.rule(*hook, injection, &named);
+                named.rule.id = numbers.rule(*hook, injection, &named, plan);
                 rules.push(named);
             }
             hooks.insert(*hook, (rules, shields.clone()));

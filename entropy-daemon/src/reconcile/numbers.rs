@@ -37,9 +37,9 @@ pub(super) struct Found {
 
 impl Found {
     /// The number of a rule that is there already.
-    fn rule(&self, hook: HookKey, wanted: &NamedRule) -> Option<u32> {
+    fn rule(&self, hook: HookKey, wanted: &NamedRule, moves: bool) -> Option<u32> {
         let rules = self.rules.get(&hook)?;
-        rules.iter().find(|there| is_same(there, wanted)).map(|there| there.rule.id)
+        rules.iter().find(|there| is_same(there, wanted, moves)).map(|there| there.rule.id)
     }
 
     /// The number of a table that is there already.
@@ -53,10 +53,18 @@ impl Found {
     }
 }
 
-/// Whether two are one rule under the same number: when it is in force may change. Names stand in the
+/// Whether two are one rule under the same number: when it is in force may change, and if it `moves` its
+/// faults have. Names stand in the
 /// kernel as far as its labels hold them.
-fn is_same(one: &NamedRule, other: &NamedRule) -> bool {
-    let lasting = |rule: Rule| Rule { id: 0, active_from_ns: 0, active_until_ns: 0, ..rule };
+fn is_same(one: &NamedRule, other: &NamedRule, moves: bool) -> bool {
+    let lasting = |rule: Rule| {
+        let faults = if moves {
+            Rule { seed: rule.seed, matcher: rule.matcher, ..Rule::NONE }
+        } else {
+            rule
+        };
+        Rule { id: 0, active_from_ns: 0, active_until_ns: 0, ..faults }
+    };
     let label = |named: &NamedRule| Label::new(&named.policy, &named.container);
     lasting(one.rule) == lasting(other.rule) && label(one) == label(other)
 }
@@ -93,10 +101,17 @@ impl Numbers {
     }
 
     /// The number of an injection on a hook, whose rule this is but for its number.
-    pub(super) fn rule(&mut self, hook: HookKey, injection: &Injection, named: &NamedRule) -> u32 {
+    pub(super) fn rule(
+        &mut self,
+        hook: HookKey,
+        injection: &Injection,
+        named: &NamedRule,
+        plan: &Plan,
+    ) -> u32 {
         let Self { rules, last_rule, found, .. } = self;
+        let moves = plan.moving.contains_key(&injection.policy);
         *rules.entry((hook, injection.clone())).or_insert_with(|| {
-            found.rule(hook, named).unwrap_or_else(|| {
+            found.rule(hook, named, moves).unwrap_or_else(|| {
                 *last_rule += 1;
                 *last_rule
             })

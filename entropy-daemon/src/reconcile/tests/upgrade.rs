@@ -55,6 +55,21 @@ fn a_window_that_moved_meanwhile_changes_no_number() {
 }
 
 #[test]
+fn a_policy_that_moved_on_meanwhile_keeps_its_number() {
+    let moved = |parts| {
+        let mut plan = full();
+        plan.moving.insert("q".into(), lossy("q", parts).faults);
+        plan
+    };
+    let mut bench = Bench::default();
+    bench.round(&moved(1 << 10));
+    bench.fake.take_calls();
+    bench.upgrade();
+    let expected = ["put 7 egress p#1 q#2 s#3", "put 8 egress q#5 s#6"];
+    assert_eq!(bench.calls(&moved(1 << 11)), expected);
+}
+
+#[test]
 fn what_was_edited_meanwhile_is_changed_and_only_that() {
     let mut bench = Bench::default();
     bench.round(&full());
