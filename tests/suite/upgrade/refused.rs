@@ -163,7 +163,7 @@ fn a_halted_daemon_stays_halted() -> Result<()> {
         stage.installation.start(&["--config", &file.to_string_lossy(), option, seconds])?;
     daemon.await_on("cut", &cast.web.at)?;
     drop(service);
-    daemon.await_log("halted by stop rule s")?;
+    daemon.await_log("halted: stop rule s, ")?;
     // What broke is whole again: it is the halt that is handed over.
     let _service = TcpListener::bind(address)?;
     daemon.upgrade()?;
