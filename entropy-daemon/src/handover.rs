@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 pub use self::descriptor::Descriptor;
+pub(crate) use self::descriptor::stay_open;
 use crate::{datapath, schedule::Since};
 
 /// Names the process and the descriptor of the file: `4711:12`. A process that inherits it from another

@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sd_notify::NotifyState;
 use tracing::debug;
 
+use crate::handover::stay_open;
+
 /// Tells the service manager how the daemon is. That it cannot be told is no reason to fail: who
 /// waits for news in vain acts on that.
 #[derive(Debug)]
@@ -119,15 +121,7 @@ pub fn control_socket() -> Result<Option<UnixListener>> {
 /// # Errors
 /// When the variables make no sense.
 pub(crate) fn keep_sockets(keep: bool) -> io::Result<()> {
-    // This closes them for other programs, as they are after a start.
-    let sockets: Vec<RawFd> = sd_notify::listen_fds()?.collect();
-    for socket in sockets.into_iter().filter(|_| keep) {
-        // SAFETY: the call takes any number, and changes a flag of the descriptor only.
-        if unsafe { libc::fcntl(socket, libc::F_SETFD, 0) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
+    sd_notify::listen_fds()?.try_for_each(|socket| stay_open(socket, keep))
 }
 
 fn listener_of(sockets: Vec<RawFd>) -> Result<Option<UnixListener>> {

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     os::unix::fs::MetadataExt as _,
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -47,6 +48,16 @@ fn cut(stage: &Stage, cast: &Cast) -> Result<Daemon> {
     let daemon = stage.installation.start(&lease())?;
     daemon.await_on("cut", &cast.web.at)?;
     Ok(daemon)
+}
+
+/// A daemon of its own program, which can be exchanged, and that program.
+fn cut_by_copy(stage: &Stage, cast: &Cast) -> Result<(Daemon, PathBuf)> {
+    stage.policy("cut", "target = 'app=web'\npartition = true")?;
+    let program = stage.installation.directory().join("entropyd");
+    fs::copy(daemon::entropyd()?, &program)?;
+    let daemon = stage.installation.spawn(stage.installation.command_of(&program))?;
+    daemon.await_on("cut", &cast.web.at)?;
+    Ok((daemon, program))
 }
 
 /// What each rule has counted, by its number: seen, matched, lost.
@@ -212,11 +223,7 @@ fn a_container_that_is_removed_meanwhile_leaves_nothing() -> Result<()> {
 fn the_program_as_it_is_installed_now_takes_over() -> Result<()> {
     let stage = stage!();
     let cast = stage.cast()?;
-    stage.policy("cut", "target = 'app=web'\npartition = true")?;
-    let program = stage.installation.directory().join("entropyd");
-    fs::copy(daemon::entropyd()?, &program)?;
-    let daemon = stage.installation.spawn(stage.installation.command_of(&program))?;
-    daemon.await_on("cut", &cast.web.at)?;
+    let (daemon, program) = cut_by_copy(&stage, &cast)?;
     let running = || fs::metadata(format!("/proc/{}/exe", daemon.pid())).map(|file| file.ino());
     let old = running()?;
     // As a package manager does it.

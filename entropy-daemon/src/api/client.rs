@@ -82,7 +82,7 @@ impl Client {
     /// # Errors
     /// When there is none.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(&self.ask(Method::GET, path, None).await?)
+        self.act(Method::GET, path).await
     }
 
     /// Sends a document, and reads the answer.

@@ -9,15 +9,15 @@ use std::{
 
 use entropy_common::{
     rule::{Direction, HookKey},
-    stats::{RuleState, bucket_start_ns},
+    stats::RuleState,
 };
 
 use self::state::{policy_state, timed};
 use super::{
     activity::{Activity, IDLE},
     types::{
-        Bucket, Container, Containers, Counters, Endpoint, EngineHealth, Health, Injection, Lease,
-        Policy, Source, State, Status,
+        Container, Containers, Counters, Endpoint, EngineHealth, Health, Injection, Lease, Policy,
+        Source, State, Status,
     },
     view::{Listed, Round, View},
 };
@@ -292,28 +292,7 @@ fn refused(refused: &plan::Unsupported) -> Injection {
 }
 
 fn counters_of(state: &RuleState, by_segment: bool) -> Counters {
-    let candidates = if by_segment { state.framed } else { state.matched };
-    let percent = state.lost as f64 / candidates as f64 * 100.0;
-    let delays = (0..).zip(state.delays).filter(|(_, packets)| *packets > 0);
-    Counters {
-        seen_packets: state.seen,
-        matched_packets: state.matched,
-        matched_bytes: state.matched_bytes,
-        lost_packets: state.lost,
-        lost_bytes: state.lost_bytes,
-        realised_loss_percent: (candidates > 0).then_some(percent),
-        queue_dropped_packets: state.queue_dropped,
-        delayed_packets: state.delayed,
-        reordered_packets: state.reordered,
-        duplicated_packets: state.duplicated,
-        frames: state.framed,
-        corrupted_frames: state.corrupted,
-        shaped_packets: state.shaped,
-        marked_packets: state.marked,
-        delays: delays
-            .map(|(index, packets)| Bucket { from_ns: bucket_start_ns(index), packets })
-            .collect(),
-    }
+    Counters::new(state, if by_segment { state.framed } else { state.matched })
 }
 
 #[cfg(test)]

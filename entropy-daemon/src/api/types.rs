@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use entropy_common::stats::{RuleState, bucket_start_ns};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -191,6 +192,34 @@ pub struct Counters {
     pub marked_packets: u64,
     /// How many packets were held back how long; only where there are any.
     pub delays: Vec<Bucket>,
+}
+
+impl Counters {
+    /// What a rule has counted. `candidates` is how many packets or frames its loss chose from.
+    #[must_use]
+    pub fn new(state: &RuleState, candidates: u64) -> Self {
+        let percent = state.lost as f64 / candidates as f64 * 100.0;
+        let delays = (0..).zip(state.delays).filter(|(_, packets)| *packets > 0);
+        Self {
+            seen_packets: state.seen,
+            matched_packets: state.matched,
+            matched_bytes: state.matched_bytes,
+            lost_packets: state.lost,
+            lost_bytes: state.lost_bytes,
+            realised_loss_percent: (candidates > 0).then_some(percent),
+            queue_dropped_packets: state.queue_dropped,
+            delayed_packets: state.delayed,
+            reordered_packets: state.reordered,
+            duplicated_packets: state.duplicated,
+            frames: state.framed,
+            corrupted_frames: state.corrupted,
+            shaped_packets: state.shaped,
+            marked_packets: state.marked,
+            delays: delays
+                .map(|(index, packets)| Bucket { from_ns: bucket_start_ns(index), packets })
+                .collect(),
+        }
+    }
 }
 
 /// Packets that were held back for about the same time.

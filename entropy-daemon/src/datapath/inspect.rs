@@ -171,8 +171,7 @@ fn groups(labels: &Labels) -> Result<Vec<Group>> {
         }
     }
     for (key, entry) in entries(map.iter(), names::MAP_PEERS)? {
-        let network = Network { net: network(&key)?, excluded: entry != PeerEntry::MEMBER };
-        groups.entry(key.data().group()).or_default().push(network);
+        groups.entry(key.data().group()).or_default().push(network(&key, entry)?);
     }
     Ok(groups
         .into_iter()

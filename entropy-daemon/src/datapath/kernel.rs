@@ -9,16 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, MapData},
-};
+use aya::{Ebpf, EbpfLoader};
 use entropy_common::{
     fault::delay::{
         TABLE_ENTRIES,
         table::{Distribution, Table},
     },
-    lease::Lease,
     names,
     peer::PeerEntry,
     rule::{
@@ -42,7 +38,7 @@ use super::{
     slots::Slots,
     wire::Wire,
 };
-use crate::{clock, netlink::Netlink, network::Network};
+use crate::{netlink::Netlink, network::Network};
 
 /// How the datapath is set up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -270,12 +266,6 @@ impl Kernel {
     }
 }
 
-fn renew(map: &mut Array<MapData, Lease>, length: Duration) -> Result<()> {
-    let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-    let now = clock::monotonic_ns().context("read the clock")?;
-    map.set(0, Lease { until_ns: now.saturating_add(length) }, 0).context("renew the lease")
-}
-
 fn write_table(maps: &mut Maps, number: u32, table: &Table) -> Result<()> {
     let entries: &[i32; TABLE_ENTRIES as usize] =
         table.entries().try_into().context("a distribution has another number of entries")?;
@@ -413,13 +403,11 @@ impl Datapath for Kernel {
     }
 
     fn renew_lease(&mut self, length: Duration) -> Result<(), Error> {
-        renew(&mut self.maps.lease, length)?;
-        Ok(())
+        Ok(self.maps.lease.renew(length)?)
     }
 
     fn halt(&mut self) -> Result<(), Error> {
-        self.maps.lease.set(0, Lease::EXPIRED, 0).context("end the lease")?;
-        Ok(())
+        Ok(self.maps.lease.end()?)
     }
 
     fn purge(&mut self) {

@@ -8,7 +8,6 @@ use aya::{
 };
 use entropy_common::{
     fault::delay::TABLE_ENTRIES,
-    lease::Lease,
     names,
     peer::{PeerEntry, PeerKey},
     rule::{Hook, HookKey, Label, LabelKey, Line, Owned, RuleSet},
@@ -16,13 +15,16 @@ use entropy_common::{
 };
 use ipnet::IpNet;
 
+use super::LeaseMap;
+use crate::network::Network;
+
 /// The maps that the daemon writes.
 pub(super) struct Maps {
     pub(super) hooks: HashMap<MapData, HookKey, Hook>,
     pub(super) rules: HashMap<MapData, u32, RuleSet>,
     pub(super) state: HashMap<MapData, u32, RuleState>,
     pub(super) peers: LpmTrie<MapData, PeerKey, PeerEntry>,
-    pub(super) lease: Array<MapData, Lease>,
+    pub(super) lease: LeaseMap,
     pub(super) line: Array<MapData, Line>,
     pub(super) owned: HashMap<MapData, u32, Owned>,
     pub(super) labels: HashMap<MapData, LabelKey, Label>,
@@ -38,7 +40,7 @@ impl Maps {
             rules: typed(ebpf, names::MAP_RULES)?,
             state: typed(ebpf, names::MAP_STATE)?,
             peers: typed(ebpf, names::MAP_PEERS)?,
-            lease: typed(ebpf, names::MAP_LEASE)?,
+            lease: LeaseMap(typed(ebpf, names::MAP_LEASE)?),
             line: typed(ebpf, names::MAP_LINE)?,
             owned: typed(ebpf, names::MAP_OWNED)?,
             labels: typed(ebpf, names::MAP_LABELS)?,
@@ -59,11 +61,12 @@ pub(super) fn peer_key(group: u32, network: &IpNet) -> Key<PeerKey> {
     Key::new(bits, key)
 }
 
-/// The network of a trie key.
-pub(super) fn network(key: &Key<PeerKey>) -> Result<IpNet> {
+/// The network that an entry of the trie is for.
+pub(super) fn network(key: &Key<PeerKey>, entry: PeerEntry) -> Result<Network> {
     let bits = key.prefix_len().saturating_sub(PeerKey::SCOPE_BITS);
-    IpNet::new(key.data().ip(), u8::try_from(bits).unwrap_or(u8::MAX))
-        .context("a prefix of the peer map is too long")
+    let net = IpNet::new(key.data().ip(), u8::try_from(bits).unwrap_or(u8::MAX))
+        .context("a prefix of the peer map is too long")?;
+    Ok(Network { net, excluded: entry != PeerEntry::MEMBER })
 }
 
 /// Removing what is not there is done.

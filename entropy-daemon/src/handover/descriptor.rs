@@ -25,7 +25,7 @@ impl Descriptor {
     /// # Errors
     /// Never while it is open.
     pub fn stay_open(&self, stays: bool) -> io::Result<()> {
-        set_flags(self.0.as_raw_fd(), if stays { 0 } else { libc::FD_CLOEXEC })
+        stay_open(self.0.as_raw_fd(), stays)
     }
 
     /// Its number.
@@ -56,14 +56,19 @@ impl<'de> Deserialize<'de> for Descriptor {
     /// Takes the descriptor with this number over, which is not to survive another `execve`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = RawFd::deserialize(deserializer)?;
-        set_flags(number, libc::FD_CLOEXEC)
+        stay_open(number, false)
             .map_err(|error| D::Error::custom(format!("descriptor {number}: {error}")))?;
         // SAFETY: it is open, and was left open for whoever reads its number here, once.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
     }
 }
 
-fn set_flags(descriptor: RawFd, flags: libc::c_int) -> io::Result<()> {
+/// Whether a descriptor stays open when a program is executed.
+///
+/// # Errors
+/// When it is not open.
+pub(crate) fn stay_open(descriptor: RawFd, stays: bool) -> io::Result<()> {
+    let flags = if stays { 0 } else { libc::FD_CLOEXEC };
     // SAFETY: F_SETFD takes a number, and an error for a descriptor that is not open.
     if unsafe { libc::fcntl(descriptor, libc::F_SETFD, flags) } == -1 {
         return Err(io::Error::last_os_error());

@@ -10,7 +10,7 @@ use entropy_tests::{
     wait::{patience, until_true},
 };
 
-use super::{FEW, cut, lease};
+use super::{FEW, cut, cut_by_copy, lease};
 use crate::stage::{Stage, pass, stage};
 
 #[test]
@@ -37,11 +37,7 @@ fn maps_that_do_not_fit_are_removed_and_everything_begins_anew() -> Result<()> {
 fn without_a_program_to_take_over_the_daemon_goes_on() -> Result<()> {
     let stage = stage!();
     let cast = stage.cast()?;
-    stage.policy("cut", "target = 'app=web'\npartition = true")?;
-    let program = stage.installation.directory().join("entropyd");
-    fs::copy(daemon::entropyd()?, &program)?;
-    let daemon = stage.installation.spawn(stage.installation.command_of(&program))?;
-    daemon.await_on("cut", &cast.web.at)?;
+    let (daemon, program) = cut_by_copy(&stage, &cast)?;
     let descriptors = daemon.descriptors()?;
     let away = program.with_extension("away");
     for failure in 1..=5 {
@@ -62,12 +58,8 @@ fn without_a_program_to_take_over_the_daemon_goes_on() -> Result<()> {
 
 /// A daemon whose program is a script by the time of the upgrade.
 fn upgraded_to(stage: &Stage, script: impl Fn(&str) -> String) -> Result<Daemon> {
-    stage.policy("cut", "target = 'app=web'\npartition = true")?;
     let real = daemon::entropyd()?;
-    let program = stage.installation.directory().join("entropyd");
-    fs::copy(&real, &program)?;
-    let daemon = stage.installation.spawn(stage.installation.command_of(&program))?;
-    daemon.await_on("cut", &stage.cast()?.web.at)?;
+    let (daemon, program) = cut_by_copy(stage, &*stage.cast()?)?;
     let new = program.with_extension("new");
     fs::write(&new, format!("#!/bin/sh\n{}\n", script(&real.to_string_lossy())))?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;

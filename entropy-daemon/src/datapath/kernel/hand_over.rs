@@ -30,7 +30,6 @@ use crate::{
     },
     handover::Descriptor,
     netlink::Netlink,
-    network::Network,
 };
 
 /// What the next version of the daemon has to be given, as it cannot be found in the maps.
@@ -169,8 +168,7 @@ fn contents(maps: &Maps) -> Result<Contents> {
     let mut peers = Vec::new();
     for entry in &maps.peers {
         let (key, entry): (_, PeerEntry) = entry.context("read the peers")?;
-        let excluded = entry != PeerEntry::MEMBER;
-        peers.push((key.data().group(), Network { net: network(&key)?, excluded }));
+        peers.push((key.data().group(), network(&key, entry)?));
     }
     Ok(Contents {
         hooks: entries(&maps.hooks, names::MAP_HOOKS)?.into_iter().collect(),

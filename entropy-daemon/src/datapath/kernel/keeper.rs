@@ -7,12 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use aya::maps::{Array, Map, MapData};
-use entropy_common::{lease::Lease, names};
 use tracing::warn;
 
-use super::renew;
-use crate::datapath::pins;
+use crate::datapath::LeaseMap;
 
 /// For how long at most. The verifier takes half a second, on a busy machine a few, and who is in there
 /// for longer hangs.
@@ -28,12 +25,10 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Renews it now, and every third of its length.
     pub(super) fn start(length: Duration) -> Result<Self> {
-        let map = pins::open(names::MAP_LEASE)?.context("there is no lease")?;
-        let mut map: Array<MapData, Lease> =
-            Map::Array(map).try_into().context("open the lease")?;
-        renew(&mut map, length)?;
+        let mut lease = LeaseMap::open()?.context("there is no lease")?;
+        lease.renew(length)?;
         let work = move || {
-            if let Err(error) = renew(&mut map, length) {
+            if let Err(error) = lease.renew(length) {
                 warn!("the lease could not be renewed, faults may end for a moment: {error:#}");
             }
         };

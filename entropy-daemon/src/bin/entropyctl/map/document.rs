@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use entropy_common::{
-    rule::Match,
-    stats::{RuleState, bucket_start_ns},
-};
+use entropy_common::rule::Match;
 use entropy_daemon::{
+    api::types::Counters,
     datapath::inspect::{Group, HookEntry, RuleEntry, Snapshot},
     describe::{Condition, Faults},
     netlink::FqStatistics,
@@ -144,50 +142,6 @@ pub(super) struct Matched {
     pub(super) condition: Condition,
 }
 
-/// What a rule has counted since it was made.
-#[derive(Debug, Serialize)]
-pub(super) struct Counters {
-    /// Packets that passed the hook while the rule was in force.
-    pub(super) seen_packets: u64,
-    /// Packets that it matched.
-    pub(super) matched_packets: u64,
-    /// Their bytes, Ethernet header included.
-    pub(super) matched_bytes: u64,
-    /// Packets that it lost.
-    pub(super) lost_packets: u64,
-    /// Their bytes, Ethernet header included.
-    pub(super) lost_bytes: u64,
-    /// Lost of matched packets; null before the first match.
-    pub(super) realised_loss_percent: Option<f64>,
-    /// Packets that would have waited too long for a link or a slot.
-    pub(super) queue_dropped_packets: u64,
-    /// Packets that were delayed, or waited for a slot.
-    pub(super) delayed_packets: u64,
-    /// Packets that were sent early.
-    pub(super) reordered_packets: u64,
-    /// Packets that were sent twice.
-    pub(super) duplicated_packets: u64,
-    /// Frames of matching packets that came out of the wire.
-    pub(super) frames: u64,
-    /// Frames that were damaged.
-    pub(super) corrupted_frames: u64,
-    /// Packets that waited for a link.
-    pub(super) shaped_packets: u64,
-    /// Packets marked with congestion experienced.
-    pub(super) marked_packets: u64,
-    /// How many packets were held back how long; only where there are any.
-    pub(super) delays: Vec<Bucket>,
-}
-
-/// Packets that were held back for about the same time.
-#[derive(Debug, Serialize)]
-pub(super) struct Bucket {
-    /// The shortest time; the longest is below the next bucket's shortest, twice as much.
-    pub(super) from_ns: u64,
-    /// How many.
-    pub(super) packets: u64,
-}
-
 /// One peer group.
 #[derive(Debug, Serialize)]
 pub(super) struct PeerGroup {
@@ -271,7 +225,6 @@ impl Rule {
     fn new(entry: &RuleEntry, groups: &BTreeMap<u32, &str>, now_ns: u64) -> Self {
         let RuleEntry { rule, state, policy, container } = entry;
         let ends = (rule.active_until_ns != u64::MAX).then_some(rule.active_until_ns);
-        let realised = state.lost as f64 / state.matched as f64 * 100.0;
         Self {
             number: rule.id,
             policy: policy.clone(),
@@ -281,30 +234,9 @@ impl Rule {
             seed: rule.seed.to_string(),
             starts_in_ns: rule.active_from_ns.saturating_sub(now_ns),
             ends_in_ns: ends.map(|ends| ends.saturating_sub(now_ns)),
-            counters: Counters {
-                seen_packets: state.seen,
-                matched_packets: state.matched,
-                matched_bytes: state.matched_bytes,
-                lost_packets: state.lost,
-                lost_bytes: state.lost_bytes,
-                realised_loss_percent: (state.matched > 0).then_some(realised),
-                queue_dropped_packets: state.queue_dropped,
-                delayed_packets: state.delayed,
-                reordered_packets: state.reordered,
-                duplicated_packets: state.duplicated,
-                frames: state.framed,
-                corrupted_frames: state.corrupted,
-                shaped_packets: state.shaped,
-                marked_packets: state.marked,
-                delays: buckets(state),
-            },
+            counters: Counters::new(state, state.matched),
         }
     }
-}
-
-fn buckets(state: &RuleState) -> Vec<Bucket> {
-    let counted = (0..).zip(state.delays).filter(|(_, packets)| *packets > 0);
-    counted.map(|(index, packets)| Bucket { from_ns: bucket_start_ns(index), packets }).collect()
 }
 
 impl Matched {
