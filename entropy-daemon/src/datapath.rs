@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use entropy_common::{
     fault::delay::table::Table,
-    rule::{HookKey, Match, Rule},
+    rule::{Direction, HookKey, Match, Rule},
 };
 
 use crate::network::Network;
@@ -74,11 +74,17 @@ pub enum Error {
 /// The changes that can be made to the kernel's state. Each is complete in itself and may be
 /// repeated.
 pub trait Datapath {
-    /// Attaches the programs to both hooks of an interface.
-    fn attach(&mut self, interface: &Interface) -> impl Future<Output = Result<(), Error>>;
+    /// Puts the program of a direction on an interface. It costs time for every packet that it meets,
+    /// so that a direction without rules should go without.
+    fn attach(
+        &mut self,
+        interface: &Interface,
+        direction: Direction,
+    ) -> impl Future<Output = Result<(), Error>>;
 
-    /// Takes the programs off an interface, and what else we put on it. One that is gone is fine.
-    fn detach(&mut self, index: u32) -> impl Future<Output = Result<(), Error>>;
+    /// Takes the program off a hook, and with the interface's last one what else we put on it. One that
+    /// is gone is fine.
+    fn detach(&mut self, hook: HookKey) -> impl Future<Output = Result<(), Error>>;
 
     /// Replaces the rules of a hook in one step: every packet meets the old or the new ones. The
     /// counters of a rule that stays are kept. What one of the shields is for meets none of them.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entropy_common::{
     fault::delay::TABLE,
-    rule::{HookKey, Match, Rule},
+    rule::{Direction, HookKey, Match, Rule},
 };
 use tracing::{debug, info, warn};
 
@@ -52,12 +52,17 @@ pub enum Action {
         /// What meets none of them.
         shields: Vec<Match>,
     },
-    /// Attach the programs to an interface.
-    Attach(Interface),
+    /// Put the program of a direction on an interface.
+    Attach {
+        /// The interface.
+        interface: Interface,
+        /// The direction.
+        direction: Direction,
+    },
     /// Take all rules off a hook.
     ClearRules(HookKey),
-    /// Detach the programs from an interface.
-    Detach(u32),
+    /// Take the program off a hook.
+    Detach(HookKey),
     /// Remove networks from a peer group.
     RemovePeers {
         /// Number of the group.
@@ -76,7 +81,7 @@ struct State {
     tables: BTreeMap<u32, Percentiles>,
     /// Rules and shields.
     hooks: BTreeMap<HookKey, (Vec<NamedRule>, Vec<Match>)>,
-    interfaces: BTreeMap<u32, Interface>,
+    attached: BTreeSet<HookKey>,
 }
 
 impl State {
@@ -124,8 +129,8 @@ impl Reconciler {
     /// what of it stays: the rules that it has as well keep their numbers, and with them their counters.
     pub(crate) fn resumed(there: Recovered, handed: handover::Numbers) -> Self {
         let numbers = Numbers::recovered(&there, handed);
-        let Recovered { hooks, peers, tables: _, interfaces } = there;
-        Self { is: State { peers, tables: BTreeMap::new(), hooks, interfaces }, numbers }
+        let Recovered { hooks, peers, tables: _, attached } = there;
+        Self { is: State { peers, tables: BTreeMap::new(), hooks, attached }, numbers }
     }
 
     /// What the next version has to know, besides what it finds in the kernel.
@@ -159,14 +164,16 @@ impl Reconciler {
                 actions.push(Action::PutRules { hook: *hook, rules, shields });
             }
         }
-        for (index, interface) in &should.interfaces {
-            if !self.is.interfaces.contains_key(index) {
-                actions.push(Action::Attach(interface.clone()));
+        for hook in should.attached.difference(&self.is.attached) {
+            let interface = plan.interfaces.get(&hook.ifindex).cloned();
+            let direction = Direction::from_number(hook.direction);
+            if let (Some(interface), Some(direction)) = (interface, direction) {
+                actions.push(Action::Attach { interface, direction });
             }
         }
         let gone = self.is.hooks.keys().filter(|hook| !should.hooks.contains_key(hook));
         actions.extend(gone.copied().map(Action::ClearRules));
-        let gone = self.is.interfaces.keys().filter(|index| !should.interfaces.contains_key(index));
+        let gone = self.is.attached.difference(&should.attached);
         actions.extend(gone.copied().map(Action::Detach));
         for (group, networks) in &self.is.peers {
             let superfluous = without(networks, should.peers.get(group));
@@ -214,7 +221,8 @@ impl Reconciler {
         hooks.retain(|_, (rules, _)| !rules.is_empty());
         // What this plan has not asked for, no later one can mean.
         numbers.found.rules.clear();
-        State { peers, tables, hooks, interfaces: plan.interfaces.clone() }
+        let attached = plan.hooks.keys().copied().collect();
+        State { peers, tables, hooks, attached }
     }
 
     /// Makes the kernel what the plan says, as far as it goes. `between` is called between two
@@ -264,10 +272,10 @@ impl Reconciler {
         outcome
     }
 
-    /// Whether the rules of a hook are in the kernel and the programs on its interface.
+    /// Whether the rules of a hook are in the kernel, and its program.
     #[must_use]
     pub fn is_in_force(&self, hook: HookKey) -> bool {
-        self.is.hooks.contains_key(&hook) && self.is.interfaces.contains_key(&hook.ifindex)
+        self.is.hooks.contains_key(&hook) && self.is.attached.contains(&hook)
     }
 
     fn note(&mut self, action: Action) {
@@ -281,14 +289,14 @@ impl Reconciler {
             Action::PutRules { hook, rules, shields } => {
                 self.is.hooks.insert(hook, (rules, shields));
             }
-            Action::Attach(interface) => {
-                self.is.interfaces.insert(interface.index, interface);
+            Action::Attach { interface, direction } => {
+                self.is.attached.insert(HookKey::new(interface.index, direction));
             }
             Action::ClearRules(hook) => {
                 self.is.hooks.remove(&hook);
             }
-            Action::Detach(index) => {
-                self.is.interfaces.remove(&index);
+            Action::Detach(hook) => {
+                self.is.attached.remove(&hook);
             }
             Action::RemovePeers { group, ends: true, .. } => {
                 self.is.peers.remove(&group);
@@ -336,9 +344,9 @@ async fn execute<D: Datapath>(action: &Action, datapath: &mut D) -> Result<(), E
             datapath.put_table(*number, &table)
         }
         Action::PutRules { hook, rules, shields } => datapath.put_rules(*hook, rules, shields),
-        Action::Attach(interface) => datapath.attach(interface).await,
+        Action::Attach { interface, direction } => datapath.attach(interface, *direction).await,
         Action::ClearRules(hook) => datapath.clear_rules(*hook),
-        Action::Detach(index) => datapath.detach(*index).await,
+        Action::Detach(hook) => datapath.detach(*hook).await,
         Action::RemovePeers { group, networks, ends } => {
             datapath.remove_peers(*group, networks, *ends)
         }
@@ -348,7 +356,9 @@ async fn execute<D: Datapath>(action: &Action, datapath: &mut D) -> Result<(), E
 /// The injections that an action was for.
 fn affected(plan: &Plan, action: &Action, reason: &str) -> Vec<Unsupported> {
     let is_affected = |hook: &HookKey| match action {
-        Action::Attach(interface) => hook.ifindex == interface.index,
+        Action::Attach { interface, direction } => {
+            *hook == HookKey::new(interface.index, *direction)
+        }
         Action::PutRules { hook: put, .. } => hook == put,
         _ => false,
     };

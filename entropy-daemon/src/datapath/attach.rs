@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use aya::{Ebpf, programs::SchedClassifier};
-use entropy_common::{names, rule::Owned};
+use entropy_common::{
+    names,
+    rule::{Direction, HookKey, Owned},
+};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -30,16 +33,21 @@ pub(super) struct Place {
     pub(super) hook: Hook,
 }
 
-/// What goes on a container's host veth.
-pub(super) const VETH: [Place; 2] = [
-    Place { program: names::PROGRAM_FROM, hook: Hook::Ingress },
-    Place { program: names::PROGRAM_TO, hook: Hook::Egress },
-];
+impl Place {
+    /// Where the packets of a container are met, on its host veth.
+    pub(super) const fn of(direction: Direction) -> Self {
+        match direction {
+            Direction::Egress => Self { program: names::PROGRAM_FROM, hook: Hook::Ingress },
+            Direction::Ingress => Self { program: names::PROGRAM_TO, hook: Hook::Egress },
+        }
+    }
+}
+
 /// What goes on the line's exit.
-pub(super) const EXIT: [Place; 1] = [Place { program: names::PROGRAM_EXIT, hook: Hook::Ingress }];
+pub(super) const EXIT: Place = Place { program: names::PROGRAM_EXIT, hook: Hook::Ingress };
 
 /// What goes on the wire's exit.
-pub(super) const WIRE: [Place; 1] = [Place { program: names::PROGRAM_WIRE, hook: Hook::Ingress }];
+pub(super) const WIRE: Place = Place { program: names::PROGRAM_WIRE, hook: Hook::Ingress };
 
 /// How programs are attached on this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +90,14 @@ impl Attachment {
         self.holds.is_empty()
     }
 
+    /// The directions of a container that are met here.
+    pub(super) fn hooks(&self) -> impl Iterator<Item = HookKey> {
+        let directions = Direction::ALL.into_iter();
+        directions
+            .filter(|direction| self.holds(Place::of(*direction)))
+            .map(|direction| HookKey::new(self.interface.index, direction))
+    }
+
     fn holds(&self, place: Place) -> bool {
         self.holds.iter().any(|(held, _)| *held == place)
     }
@@ -115,7 +131,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
 /// Finds out how programs are attached here, by attaching the line's exit. A version would not tell:
 /// the option may be compiled out, and distributions backport.
 pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<Mode> {
-    match attach_tcx(ebpf, exit, &EXIT) {
+    match attach_tcx(ebpf, exit, EXIT) {
         Ok(()) => Ok(Mode::Tcx),
         Err(Error::Other(error)) if is_no_tcx(&error) => {
             info!("this kernel has no TCX, using clsact filters");
@@ -169,7 +185,7 @@ pub(super) fn take_over_exit(
 
 /// Where the link of an exit is pinned.
 fn exit_pin(place: Place) -> PathBuf {
-    pins::path(if place == WIRE[0] { names::LINK_WIRE } else { names::LINK_EXIT })
+    pins::path(if place == WIRE { names::LINK_WIRE } else { names::LINK_EXIT })
 }
 
 /// `BPF_LINK_CREATE` knows no such attach type: Linux before 6.6, or without `CONFIG_NET_XGRESS`.
@@ -178,44 +194,36 @@ fn is_no_tcx(error: &anyhow::Error) -> bool {
     error.and_then(io::Error::raw_os_error) == Some(libc::EINVAL)
 }
 
-/// Attaches programs to an interface; all of them, or none when it fails. What could not be undone
-/// then is still in `attachment`.
+/// Puts a program on an interface, if it is not there yet. What could not be undone after an error is
+/// undone with the interface's other programs.
 pub(super) async fn attach(
     ebpf: &mut Ebpf,
     maps: &mut Maps,
     netlink: &Netlink,
     mode: Mode,
     attachment: &mut Attachment,
-    places: &[Place],
+    place: Place,
 ) -> Result<(), Error> {
-    let result = match mode {
-        Mode::Tcx => attach_tcx(ebpf, attachment, places),
-        Mode::Clsact => attach_clsact(ebpf, maps, netlink, attachment, places).await,
-    };
-    if result.is_err()
-        && let Err(undo) = detach(maps, netlink, attachment).await
-    {
-        tracing::warn!("undo a failed attach to {}: {undo:#}", attachment.interface.name);
+    match mode {
+        Mode::Tcx => attach_tcx(ebpf, attachment, place),
+        Mode::Clsact => attach_clsact(ebpf, maps, netlink, attachment, place).await,
     }
-    result
 }
 
-fn attach_tcx(ebpf: &mut Ebpf, attachment: &mut Attachment, places: &[Place]) -> Result<(), Error> {
-    let Interface { index, name } = attachment.interface.clone();
-    for &place in places {
-        if attachment.holds(place) {
-            continue;
-        }
-        let program = descriptor(ebpf, place)?;
-        let link = Link::create(program.as_fd(), index, place.hook).map_err(|error| {
-            if error.raw_os_error() == Some(libc::ENODEV) {
-                return Error::Gone(name.clone());
-            }
-            let context = format!("attach {} to {name}", place.program);
-            anyhow::Error::new(error).context(context).into()
-        })?;
-        attachment.holds.push((place, Hold::Tcx(link)));
+fn attach_tcx(ebpf: &mut Ebpf, attachment: &mut Attachment, place: Place) -> Result<(), Error> {
+    if attachment.holds(place) {
+        return Ok(());
     }
+    let Interface { index, name } = attachment.interface.clone();
+    let program = descriptor(ebpf, place)?;
+    let link = Link::create(program.as_fd(), index, place.hook).map_err(|error| {
+        if error.raw_os_error() == Some(libc::ENODEV) {
+            return Error::Gone(name.clone());
+        }
+        let context = format!("attach {} to {name}", place.program);
+        anyhow::Error::new(error).context(context).into()
+    })?;
+    attachment.holds.push((place, Hold::Tcx(link)));
     Ok(())
 }
 
@@ -224,19 +232,24 @@ async fn attach_clsact(
     maps: &mut Maps,
     netlink: &Netlink,
     attachment: &mut Attachment,
-    places: &[Place],
+    place: Place,
 ) -> Result<(), Error> {
-    let index = attachment.interface.index;
-    ensure_clsact(maps, netlink, &attachment.interface).await?;
-    for &place in places {
-        if attachment.holds(place) {
-            continue;
-        }
-        let program = descriptor(ebpf, place)?;
-        let id = filter_id(place.program);
-        netlink.attach_filter(index, place.hook, program.as_fd(), id, AttachMode::Replace).await?;
-        attachment.holds.push((place, Hold::Clsact));
+    if attachment.holds(place) {
+        return Ok(());
     }
+    let Interface { index, name } = attachment.interface.clone();
+    ensure_clsact(maps, netlink, &attachment.interface).await?;
+    let (program, id) = (descriptor(ebpf, place)?, filter_id(place.program));
+    let (hook, replace) = (place.hook, AttachMode::Replace);
+    if let Err(error) = netlink.attach_filter(index, hook, program.as_fd(), id, replace).await {
+        if attachment.is_empty()
+            && let Err(undo) = release_clsact(maps, netlink, index).await
+        {
+            tracing::warn!("undo a failed attach to {name}: {undo:#}");
+        }
+        return Err(error.into());
+    }
+    attachment.holds.push((place, Hold::Clsact));
     Ok(())
 }
 
@@ -265,43 +278,29 @@ async fn ensure_clsact(
     }
 }
 
-/// Takes the programs off again. An interface that is gone is fine. What could not be taken off is
-/// still in `attachment`, for another try.
+/// Takes a program off again, and with the last one whatever else is ours. An interface that is gone is
+/// fine. What could not be taken off is still in `attachment`, for another try.
 pub(super) async fn detach(
     maps: &mut Maps,
     netlink: &Netlink,
     attachment: &mut Attachment,
+    place: Place,
 ) -> Result<(), Error> {
     let index = attachment.interface.index;
-    let mut first_error = None;
-    for (place, hold) in std::mem::take(&mut attachment.holds) {
-        let result = match hold {
-            // To close it is to detach.
-            Hold::Tcx(link) => {
-                drop(link);
-                Ok(())
+    let held = attachment.holds.iter().position(|(held, _)| *held == place);
+    match held.map(|position| attachment.holds.swap_remove(position)) {
+        // To close it is to detach.
+        Some((_, Hold::Tcx(link))) => drop(link),
+        Some((_, Hold::Pinned(link))) => link.unpin().context("remove the link's pin")?,
+        Some((_, Hold::Clsact)) => {
+            if let Err(error) = remove_filter(netlink, index, place).await {
+                attachment.holds.push((place, Hold::Clsact));
+                return Err(error);
             }
-            Hold::Pinned(link) => {
-                link.unpin().context("remove the link's pin").map_err(Error::from)
-            }
-            Hold::Clsact => {
-                let result = remove_filter(netlink, index, place).await;
-                if result.is_err() {
-                    attachment.holds.push((place, Hold::Clsact));
-                }
-                result
-            }
-        };
-        if let Err(error) = result {
-            first_error.get_or_insert(error);
         }
+        None => {}
     }
-    if first_error.is_none()
-        && let Err(error) = release_clsact(maps, netlink, index).await
-    {
-        first_error = Some(error);
-    }
-    first_error.map_or(Ok(()), Err)
+    if attachment.is_empty() { release_clsact(maps, netlink, index).await } else { Ok(()) }
 }
 
 /// Deletes our filter, if it is there.

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Array, HashMap, Map, MapData};
-use entropy_common::{lease::Lease, names, rule::Owned};
+use entropy_common::{
+    lease::Lease,
+    names,
+    rule::{Direction, Owned},
+};
 use tracing::{info, warn};
 
 use super::{
@@ -111,7 +115,8 @@ fn owned_clsacts() -> Result<BTreeSet<u32>> {
 }
 
 async fn clean_link(netlink: &Netlink, link: &Link, owns_clsact: bool, report: &mut Report) {
-    for place in attach::VETH.into_iter().chain(attach::EXIT).chain(attach::WIRE) {
+    let veth = Direction::ALL.map(Place::of);
+    for place in veth.into_iter().chain([attach::EXIT, attach::WIRE]) {
         report.note(clean_filter(netlink, link, place).await);
     }
     if owns_clsact {

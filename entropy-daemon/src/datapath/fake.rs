@@ -28,7 +28,7 @@ pub(crate) enum Failure {
 pub(crate) enum Object {
     Group(u32),
     Hook(HookKey),
-    Interface(u32),
+    Program(HookKey),
     Table(u32),
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Fake {
     pub(crate) groups: BTreeMap<u32, Group>,
     pub(crate) hooks: BTreeMap<HookKey, Vec<NamedRule>>,
     pub(crate) shields: BTreeMap<HookKey, Vec<Match>>,
-    pub(crate) attached: BTreeMap<u32, Interface>,
+    pub(crate) attached: BTreeMap<HookKey, Interface>,
     pub(crate) tables: BTreeMap<u32, Table>,
     calls: Vec<String>,
     failures: Vec<(Object, Failure)>,
@@ -94,7 +94,7 @@ impl Fake {
         let mut recovered = Recovered {
             hooks: hooks.collect(),
             peers: groups.collect(),
-            interfaces: self.attached.clone(),
+            attached: self.attached.keys().copied().collect(),
             ..Recovered::default()
         };
         for number in recovered.tables_in_use() {
@@ -175,30 +175,23 @@ impl Fake {
 }
 
 impl Datapath for Fake {
-    async fn attach(&mut self, interface: &Interface) -> Result<(), Error> {
-        let index = interface.index;
-        assert!(!self.attached.contains_key(&index), "interface {index} attached twice");
-        let hooks = Direction::ALL.map(|direction| HookKey::new(index, direction));
-        let ready =
-            |hook: &HookKey| self.hooks.contains_key(hook) || self.lags(Object::Hook(*hook));
-        assert!(
-            self.waits_for_table() || hooks.iter().any(ready),
-            "program before its rules on interface {index}"
-        );
-        self.reply(format!("attach {index}"), Object::Interface(index))?;
-        self.attached.insert(index, interface.clone());
+    async fn attach(&mut self, interface: &Interface, direction: Direction) -> Result<(), Error> {
+        let hook = HookKey::new(interface.index, direction);
+        assert!(!self.attached.contains_key(&hook), "{hook:?} attached twice");
+        let is_ready = self.hooks.contains_key(&hook) || self.lags(Object::Hook(hook));
+        assert!(self.waits_for_table() || is_ready, "program before its rules on {hook:?}");
+        self.reply(format!("attach {}", hook_name(hook)), Object::Program(hook))?;
+        self.attached.insert(hook, interface.clone());
         Ok(())
     }
 
-    async fn detach(&mut self, index: u32) -> Result<(), Error> {
-        assert!(self.attached.contains_key(&index), "interface {index} is not attached");
-        for hook in Direction::ALL.map(|direction| HookKey::new(index, direction)) {
-            let cleared = !self.hooks.contains_key(&hook) || self.lags(Object::Hook(hook));
-            assert!(cleared, "detached before the rules of {hook:?} were cleared");
-        }
-        let result = self.reply(format!("detach {index}"), Object::Interface(index));
+    async fn detach(&mut self, hook: HookKey) -> Result<(), Error> {
+        assert!(self.attached.contains_key(&hook), "{hook:?} is not attached");
+        let is_cleared = !self.hooks.contains_key(&hook) || self.lags(Object::Hook(hook));
+        assert!(is_cleared, "detached before the rules of {hook:?} were cleared");
+        let result = self.reply(format!("detach {}", hook_name(hook)), Object::Program(hook));
         if matches!(result, Ok(()) | Err(Error::Gone(_))) {
-            self.attached.remove(&index);
+            self.attached.remove(&hook);
         }
         result
     }

@@ -18,7 +18,8 @@ use entropy_common::{
     names,
     peer::PeerEntry,
     rule::{
-        self, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, MAX_SHIELDS, Match, RuleSet,
+        self, Direction, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, MAX_SHIELDS, Match,
+        RuleSet,
     },
     stats::RuleState,
 };
@@ -28,7 +29,7 @@ use tracing::{info, warn};
 pub use self::hand_over::Handed;
 use super::{
     Datapath, Error, Interface, Lock, NamedRule, Ownership,
-    attach::{self, Attachment, Mode},
+    attach::{self, Attachment, Mode, Place},
     cleanup,
     line::Line,
     log,
@@ -128,16 +129,14 @@ impl Kernel {
         let line = Line::ensure(&netlink).await?;
         let (mode, mut exit) = match mode {
             Some(mode) => {
-                let place = attach::EXIT[0];
-                (mode, attach::take_over_exit(&mut ebpf, &line.exit, place, mode)?)
+                (mode, attach::take_over_exit(&mut ebpf, &line.exit, attach::EXIT, mode)?)
             }
             None => {
                 let mut exit = Attachment::none(&line.exit);
                 (attach::probe(&mut ebpf, &mut exit)?, exit)
             }
         };
-        let places = &attach::EXIT;
-        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut exit, places).await?;
+        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut exit, attach::EXIT).await?;
         attach::pin_exit(&mut exit)?;
         let wire = Wire::ensure(&mut ebpf, &mut maps, &netlink, mode).await;
         let wire = wire.map_err(|error| format!("{error:#}"));
@@ -184,10 +183,11 @@ impl Kernel {
         if let Err(error) = self.halt() {
             problems.push(anyhow!(error).context("halt"));
         }
-        let indexes: Vec<u32> = self.attachments.keys().copied().collect();
-        for index in indexes {
-            if let Err(error) = self.detach(index).await {
-                problems.push(anyhow!(error).context(format!("detach from interface {index}")));
+        let hooks: Vec<_> = self.attachments.values().flat_map(Attachment::hooks).collect();
+        for hook in hooks {
+            if let Err(error) = self.detach(hook).await {
+                let context = format!("detach from interface {}", hook.ifindex);
+                problems.push(anyhow!(error).context(context));
             }
         }
         let Self { mut maps, netlink, mut exit, line, wire, log, .. } = self;
@@ -196,7 +196,7 @@ impl Kernel {
         }
         // While the exit is attached, what waits still arrives.
         line.remove(&mut problems).await;
-        if let Err(error) = attach::detach(&mut maps, &netlink, &mut exit).await {
+        if let Err(error) = attach::detach(&mut maps, &netlink, &mut exit, attach::EXIT).await {
             problems.push(anyhow!(error).context("detach from the line"));
         }
         if let Some(log) = log {
@@ -295,23 +295,26 @@ fn load(options: Options) -> Result<Ebpf> {
 }
 
 impl Datapath for Kernel {
-    async fn attach(&mut self, interface: &Interface) -> Result<(), Error> {
+    async fn attach(&mut self, interface: &Interface, direction: Direction) -> Result<(), Error> {
         let Self { ebpf, maps, netlink, mode, attachments, .. } = self;
         let attachment =
             attachments.entry(interface.index).or_insert_with(|| Attachment::none(interface));
-        let places = &attach::VETH;
-        let result = attach::attach(ebpf, maps, netlink, *mode, attachment, places).await;
+        let place = Place::of(direction);
+        let result = attach::attach(ebpf, maps, netlink, *mode, attachment, place).await;
         if attachment.is_empty() {
             attachments.remove(&interface.index);
         }
         result
     }
 
-    async fn detach(&mut self, index: u32) -> Result<(), Error> {
+    async fn detach(&mut self, hook: HookKey) -> Result<(), Error> {
         let Self { maps, netlink, attachments, .. } = self;
-        let Some(attachment) = attachments.get_mut(&index) else { return Ok(()) };
-        attach::detach(maps, netlink, attachment).await?;
-        attachments.remove(&index);
+        let Some(attachment) = attachments.get_mut(&hook.ifindex) else { return Ok(()) };
+        let direction = Direction::from_number(hook.direction).context("a hook's direction")?;
+        attach::detach(maps, netlink, attachment, Place::of(direction)).await?;
+        if attachment.is_empty() {
+            attachments.remove(&hook.ifindex);
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use entropy_common::{
     rule::{Hook, HookKey, Labelled, Match, Rule, RuleSet},
 };
 
-use super::{Interface, NamedRule, retired::Retired};
+use super::{NamedRule, retired::Retired};
 use crate::{network::Network, plan::NAMED_TABLES};
 
 /// What is in force, in the words of those who put it there.
@@ -19,8 +19,8 @@ pub struct Recovered {
     pub peers: BTreeMap<u32, BTreeSet<Network>>,
     /// The entries of the tables of percentiles that these rules follow.
     pub tables: BTreeMap<u32, Vec<i32>>,
-    /// The interfaces that the programs are on.
-    pub interfaces: BTreeMap<u32, Interface>,
+    /// The hooks that have their program.
+    pub attached: BTreeSet<HookKey>,
 }
 
 /// What stands in the maps.
@@ -50,7 +50,7 @@ pub(super) struct Books {
 }
 
 impl Contents {
-    /// What is in force; without interfaces, which are in no map, and tables, which are asked for by
+    /// What is in force; without what is attached, which is in no map, and tables, which are asked for by
     /// [`Recovered::tables_in_use`].
     pub(super) fn recover(&self) -> (Recovered, Books) {
         let mut recovered = Recovered { peers: self.groups(), ..Recovered::default() };

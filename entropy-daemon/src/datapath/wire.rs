@@ -36,7 +36,7 @@ impl Wire {
             .await
             .context("set up the wire")?;
         let interface = Interface { index: exit, name: names::WIRE_EXIT.to_owned() };
-        let exit = attach::take_over_exit(ebpf, &interface, attach::WIRE[0], mode)?;
+        let exit = attach::take_over_exit(ebpf, &interface, attach::WIRE, mode)?;
         let mut wire = Self { netlink: netlink.clone(), entrance, exit };
         match wire.connect(ebpf, maps, mode).await {
             Ok(()) => Ok(wire),
@@ -52,8 +52,7 @@ impl Wire {
     }
 
     async fn connect(&mut self, ebpf: &mut Ebpf, maps: &mut Maps, mode: Mode) -> Result<()> {
-        let places = &attach::WIRE;
-        attach::attach(ebpf, maps, &self.netlink, mode, &mut self.exit, places)
+        attach::attach(ebpf, maps, &self.netlink, mode, &mut self.exit, attach::WIRE)
             .await
             .context("attach the wire's exit")?;
         attach::pin_exit(&mut self.exit)
@@ -69,7 +68,8 @@ impl Wire {
             }
             _ => {}
         }
-        if let Err(error) = attach::detach(maps, &self.netlink, &mut self.exit).await {
+        let detached = attach::detach(maps, &self.netlink, &mut self.exit, attach::WIRE).await;
+        if let Err(error) = detached {
             problems.push(anyhow!(error).context("detach from the wire"));
         }
     }

@@ -99,21 +99,23 @@ fn example() -> Plan {
     )
 }
 
-const EXAMPLE_UP: [&str; 6] = [
+const EXAMPLE_UP: [&str; 7] = [
     "add 172.17.0.3/32,fd00::3/128 to 1",
     "put 7 egress p#1 q#2",
     "put 7 ingress p#3",
     "put 8 egress q#4",
-    "attach 7",
-    "attach 8",
+    "attach 7 egress",
+    "attach 7 ingress",
+    "attach 8 egress",
 ];
 
-const EXAMPLE_DOWN: [&str; 6] = [
+const EXAMPLE_DOWN: [&str; 7] = [
     "clear 7 egress",
     "clear 7 ingress",
     "clear 8 egress",
-    "detach 7",
-    "detach 8",
+    "detach 7 egress",
+    "detach 7 ingress",
+    "detach 8 egress",
     "remove 172.17.0.3/32,fd00::3/128 from 1, which ends",
 ];
 
@@ -144,7 +146,7 @@ fn the_kernel_gets_what_the_plan_says() {
     assert_eq!(rules[0], expected);
     assert_eq!(rules[1].rule.matcher.peer_group, 0, "a policy without a peer matches every peer");
     assert_eq!(bench.fake.groups[&1].description, "app=db");
-    assert_eq!(bench.fake.attached[&8].name, "veth8");
+    assert_eq!(bench.fake.attached[&HookKey::new(8, EGRESS)].name, "veth8");
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn a_new_address_of_a_peer_comes_before_the_old_one_goes_and_rules_stay() {
 fn a_peer_without_addresses_is_a_group_all_the_same() {
     let mut bench = Bench::default();
     let plan = |list| plan_of(&[(7, EGRESS, &[cut_from("p", "app=db")])], &[("app=db", list)]);
-    let expected = ["add nothing to 1", "put 7 egress p#1", "attach 7"];
+    let expected = ["add nothing to 1", "put 7 egress p#1", "attach 7 egress"];
     assert_eq!(bench.calls(&plan(&[])), expected);
     assert_eq!(bench.calls(&plan(&[])), [""; 0]);
     assert_eq!(bench.calls(&plan(&["10.0.0.1/32"])), ["add 10.0.0.1/32 to 1"]);
@@ -228,9 +230,9 @@ fn an_interface_that_comes_back_is_attached_again_under_new_numbers() {
     let mut bench = Bench::default();
     let peers: &[(&str, &[&str])] = &[("app=db", &["10.0.0.1/32"])];
     let plan = plan_of(&[(7, EGRESS, &[cut_from("p", "app=db")])], peers);
-    assert_eq!(bench.calls(&plan), ["add 10.0.0.1/32 to 1", "put 7 egress p#1", "attach 7"]);
+    assert_eq!(bench.calls(&plan), ["add 10.0.0.1/32 to 1", "put 7 egress p#1", "attach 7 egress"]);
     bench.calls(&Plan::default());
-    assert_eq!(bench.calls(&plan), ["add 10.0.0.1/32 to 2", "put 7 egress p#2", "attach 7"]);
+    assert_eq!(bench.calls(&plan), ["add 10.0.0.1/32 to 2", "put 7 egress p#2", "attach 7 egress"]);
 }
 
 #[test]
@@ -279,7 +281,7 @@ fn a_vanished_interface_is_no_failure_and_needs_no_detach() {
     let mut bench = Bench::default();
     let plan = plan_of(&[(7, EGRESS, &[cut("p")])], &[]);
     let (calls, outcome) = bench.answered(&plan, &[None, Some(Failure::Gone)]);
-    assert_eq!(calls, ["put 7 egress p#1", "attach 7: Gone"]);
+    assert_eq!(calls, ["put 7 egress p#1", "attach 7 egress: Gone"]);
     assert_eq!(outcome, Outcome { done: 1, ..Outcome::default() });
     assert_eq!(bench.calls(&Plan::default()), ["clear 7 egress"]);
 }
@@ -291,10 +293,20 @@ fn an_interface_that_vanished_before_its_detach_is_attached_when_its_number_is_u
     bench.round(&plan);
     bench.fake.take_calls();
     let (calls, outcome) = bench.answered(&Plan::default(), &[None, Some(Failure::Gone)]);
-    assert_eq!(calls, ["clear 7 egress", "detach 7: Gone"]);
+    assert_eq!(calls, ["clear 7 egress", "detach 7 egress: Gone"]);
     assert_eq!(outcome.failed, 0);
     assert_eq!(bench.calls(&Plan::default()), [""; 0]);
-    assert_eq!(bench.calls(&plan), ["put 7 egress p#2", "attach 7"]);
+    assert_eq!(bench.calls(&plan), ["put 7 egress p#2", "attach 7 egress"]);
+}
+
+#[test]
+fn a_direction_is_attached_with_its_first_rule_and_detached_with_its_last() {
+    let mut bench = Bench::default();
+    let both = plan_of(&[(7, EGRESS, &[cut("p")]), (7, INGRESS, &[cut("q")])], &[]);
+    let one = plan_of(&[(7, EGRESS, &[cut("p")])], &[]);
+    assert_eq!(bench.calls(&one), ["put 7 egress p#1", "attach 7 egress"]);
+    assert_eq!(bench.calls(&both), ["put 7 ingress q#2", "attach 7 ingress"]);
+    assert_eq!(bench.calls(&one), ["clear 7 ingress", "detach 7 ingress"]);
 }
 
 fn unsupported(policy: &str, reason: &str) -> Unsupported {
@@ -302,21 +314,21 @@ fn unsupported(policy: &str, reason: &str) -> Unsupported {
 }
 
 #[test]
-fn an_interface_that_takes_no_program_is_reported_for_each_policy_on_it() {
+fn a_hook_that_takes_no_program_is_reported_for_each_policy_on_it() {
     let mut bench = Bench::default();
     let hooks: &[(u32, Direction, &[Injection])] =
         &[(7, EGRESS, &[cut("p"), cut("q")]), (7, INGRESS, &[cut("p")]), (8, EGRESS, &[cut("r")])];
     let plan = plan_of(hooks, &[]);
     let refusal = [None, None, None, Some(Failure::Unsupported)];
     let (calls, outcome) = bench.answered(&plan, &refusal);
-    assert_eq!(calls[3..], ["attach 7: Unsupported", "attach 8"]);
+    assert_eq!(calls[3..], ["attach 7 egress: Unsupported", "attach 7 ingress", "attach 8 egress"]);
     let reason = "not on this interface";
     let expected = [unsupported("p", reason), unsupported("q", reason)].into();
-    assert_eq!(outcome, Outcome { done: 4, failed: 0, unsupported: expected });
+    assert_eq!(outcome, Outcome { done: 5, failed: 0, unsupported: expected });
     let (calls, outcome) = bench.answered(&plan, &[Some(Failure::Unsupported)]);
-    assert_eq!(calls, ["attach 7: Unsupported"], "somebody may have changed something");
+    assert_eq!(calls, ["attach 7 egress: Unsupported"], "somebody may have changed something");
     assert_eq!(outcome.unsupported.len(), 2, "and it is still so");
-    assert_eq!(bench.calls(&plan), ["attach 7"]);
+    assert_eq!(bench.calls(&plan), ["attach 7 egress"]);
 }
 
 #[test]
@@ -344,7 +356,7 @@ fn the_lease_gets_its_turn_after_every_action_that_works_or_not() {
     bench.fake.answer([None, Some(Failure::Other), Some(Failure::Gone)]);
     let mut turns = 0;
     let round = bench.reconciler.apply(&example(), &mut bench.fake, |_| turns += 1).now_or_never();
-    assert_eq!(round.map(|outcome| outcome.done), Some(4));
+    assert_eq!(round.map(|outcome| outcome.done), Some(5));
     assert_eq!(turns, EXAMPLE_UP.len());
 }
 

@@ -120,7 +120,7 @@ impl Bench {
         let Self { kernel, runtime, interface, .. } = self;
         let rule = Rule { id: self.next_rule, seed: self.seed, ..rule };
         self.next_rule += 1;
-        runtime.block_on(kernel.attach(interface))?;
+        runtime.block_on(kernel.attach(interface, direction))?;
         kernel.renew_lease(LEASE)?;
         let (policy, container) = ("fidelity".to_owned(), "container".to_owned());
         let hook = HookKey::new(interface.index, direction);
@@ -141,7 +141,7 @@ impl Bench {
             Ok(self.queue()?.waiting == 0)
         })?;
         self.kernel.clear_rules(hook)?;
-        self.runtime.block_on(self.kernel.detach(self.interface.index))?;
+        self.runtime.block_on(self.kernel.detach(hook))?;
         self.kernel.purge();
         Ok(())
     }

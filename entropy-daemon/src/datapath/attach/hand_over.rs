@@ -5,9 +5,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::Ebpf;
+use entropy_common::rule::Direction;
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, Error, Hold, Interface, Mode, Place, VETH, attach, descriptor};
+use super::{Attachment, Error, Hold, Interface, Mode, Place, attach, descriptor};
 use crate::{datapath::maps::Maps, handover::Descriptor, netlink::Netlink};
 
 /// The programs on one interface, as they are handed over.
@@ -60,23 +61,22 @@ impl Attached {
     ) -> Result<Attachment> {
         let interface = Interface { index: self.ifindex, name: self.name };
         let mut attachment = Attachment::none(&interface);
-        let mut places = Vec::new();
         for program in self.programs {
-            let place = VETH.into_iter().find(|place| place.program == program.name);
+            let place = Direction::ALL
+                .map(Place::of)
+                .into_iter()
+                .find(|place| place.program == program.name);
             let place = place.ok_or_else(|| anyhow!("there is no program {}", program.name))?;
-            places.push(place);
-            if let Some(link) = program.link {
-                let hold = replace(ebpf, place, link.into())
-                    .with_context(|| format!("replace {} on {}", place.program, interface.name))?;
-                attachment.holds.push((place, hold));
-            }
-        }
-        if mode == Mode::Clsact {
-            match attach(ebpf, maps, netlink, mode, &mut attachment, &places).await {
-                Err(Error::Gone(_)) => {
-                    attachment.holds = places.iter().map(|place| (*place, Hold::Clsact)).collect();
-                }
-                result => result.with_context(|| format!("replace on {}", interface.name))?,
+            let replaced = match program.link {
+                Some(link) => replace(ebpf, place, link.into())
+                    .map(|hold| attachment.holds.push((place, hold)))
+                    .map_err(Error::from),
+                None => attach(ebpf, maps, netlink, mode, &mut attachment, place).await,
+            };
+            match replaced {
+                Err(Error::Gone(_)) => attachment.holds.push((place, Hold::Clsact)),
+                result => result
+                    .with_context(|| format!("replace {} on {}", place.program, interface.name))?,
             }
         }
         Ok(attachment)

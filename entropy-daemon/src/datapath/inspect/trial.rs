@@ -3,11 +3,14 @@
 
 use anyhow::{Context, Result};
 use aya::{Ebpf, EbpfLoader};
-use entropy_common::{names, rule::MAX_RULES};
+use entropy_common::{
+    names,
+    rule::{Direction, MAX_RULES},
+};
 
 use super::super::{
     Interface,
-    attach::{self, Attachment, Mode},
+    attach::{self, Attachment, Mode, Place},
     maps::Maps,
     object,
 };
@@ -76,9 +79,13 @@ impl Trial {
         let mut maps = Maps::take(&mut self.ebpf)?;
         let (ebpf, maps) = (&mut self.ebpf, &mut maps);
         let mut attachment = Attachment::none(interface);
-        let places = &attach::VETH;
-        attach::attach(ebpf, maps, netlink, Mode::Clsact, &mut attachment, places).await?;
-        attach::detach(maps, netlink, &mut attachment).await?;
+        let places = Direction::ALL.map(Place::of);
+        for place in places {
+            attach::attach(ebpf, maps, netlink, Mode::Clsact, &mut attachment, place).await?;
+        }
+        for place in places {
+            attach::detach(maps, netlink, &mut attachment, place).await?;
+        }
         Ok(())
     }
 }

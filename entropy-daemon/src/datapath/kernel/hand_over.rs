@@ -20,7 +20,7 @@ use super::{Kernel, Options, keeper::Keeper, load};
 use crate::{
     datapath::{
         Lock,
-        attach::{self, Attached, Mode},
+        attach::{self, Attached, Attachment, Mode},
         cleanup::{self, Report},
         maps::{Maps, network},
         pins,
@@ -131,7 +131,7 @@ impl Kernel {
             kernel.attachments.insert(attachment.interface().index, attachment);
         }
         let recovered = kernel.recover()?;
-        let (rules, interfaces) = (recovered.rules(), recovered.interfaces.len());
+        let (rules, interfaces) = (recovered.rules(), kernel.attachments.len());
         info!(mode = ?mode, "going on with {rules} rules on {interfaces} interfaces");
         Ok((kernel, recovered))
     }
@@ -144,9 +144,7 @@ impl Kernel {
             let table = table.with_context(|| format!("read distribution {number}"))?;
             recovered.tables.insert(number, table.to_vec());
         }
-        let interfaces = self.attachments.iter();
-        recovered.interfaces =
-            interfaces.map(|(index, on)| (*index, on.interface().clone())).collect();
+        recovered.attached = self.attachments.values().flat_map(Attachment::hooks).collect();
         let left = books.retired.iter().filter_map(|retired| match retired {
             Retired::Slot(slot) => Some(*slot),
             Retired::Set(_) | Retired::Rule(_) => None,

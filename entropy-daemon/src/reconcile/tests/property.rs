@@ -52,11 +52,11 @@ fn content_of_rule(fake: &Fake, named: &NamedRule) -> Content {
     (policy, container, peer, Rule { id: 0, ..rule })
 }
 
-/// What each hook and interface has, and the addresses of each peer group.
+/// What each hook has, and the addresses of each peer group.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Contents {
     hooks: BTreeMap<HookKey, Vec<Content>>,
-    interfaces: BTreeMap<u32, Interface>,
+    attached: BTreeMap<HookKey, Interface>,
     peers: BTreeMap<String, BTreeSet<Network>>,
 }
 
@@ -65,7 +65,11 @@ impl Contents {
         let contents = |rules: &Vec<_>| rules.iter().map(content_of_injection).collect();
         Self {
             hooks: plan.hooks.iter().map(|(hook, rules)| (*hook, contents(rules))).collect(),
-            interfaces: plan.interfaces.clone(),
+            attached: plan
+                .hooks
+                .keys()
+                .map(|hook| (*hook, plan.interfaces[&hook.ifindex].clone()))
+                .collect(),
             peers: plan.peers.clone(),
         }
     }
@@ -77,7 +81,7 @@ impl Contents {
         let peers = fake.groups.values();
         Self {
             hooks: fake.hooks.iter().map(|(hook, rules)| (*hook, contents(rules))).collect(),
-            interfaces: fake.attached.clone(),
+            attached: fake.attached.clone(),
             peers: peers.map(|group| (group.description.clone(), group.networks.clone())).collect(),
         }
     }
@@ -100,13 +104,13 @@ fn check_objects(before: &Contents, plan: &Plan, fake: &Fake, failed: &[(Object,
         let expected = if has_failed(Object::Hook(*hook)) { before } else { should };
         assert_eq!(is.hooks.get(hook), expected.hooks.get(hook), "{hook:?}");
     }
-    let indexes: BTreeSet<_> = before.interfaces.keys().chain(should.interfaces.keys()).collect();
-    for index in indexes {
+    let attached: BTreeSet<_> = before.attached.keys().chain(should.attached.keys()).collect();
+    for hook in attached {
         // A vanished one is neither attached nor still there.
-        let vanished = failed.contains(&(Object::Interface(*index), Failure::Gone));
-        let expected = if has_failed(Object::Interface(*index)) { before } else { should };
-        let expected = expected.interfaces.get(index).filter(|_| !vanished);
-        assert_eq!(is.interfaces.get(index), expected, "interface {index}");
+        let vanished = failed.contains(&(Object::Program(*hook), Failure::Gone));
+        let expected = if has_failed(Object::Program(*hook)) { before } else { should };
+        let expected = expected.attached.get(hook).filter(|_| !vanished);
+        assert_eq!(is.attached.get(hook), expected, "{hook:?}");
     }
     for (number, group) in fake.groups.iter().filter(|(n, _)| !has_failed(Object::Group(**n))) {
         assert_eq!(Some(&group.networks), should.peers.get(&group.description), "group {number}");
@@ -150,7 +154,7 @@ fn check_outcome(outcome: &Outcome, plan: &Plan, calls: usize, failed: &[(Object
     }
     for (object, _) in failed.iter().filter(|(_, failure)| *failure == Failure::Unsupported) {
         let on_object = |hook: &HookKey| match object {
-            Object::Interface(index) => hook.ifindex == *index,
+            Object::Program(program) => hook == program,
             Object::Hook(failed) => hook == failed,
             Object::Group(_) | Object::Table(_) => false,
         };

@@ -39,7 +39,7 @@ fn nothing_is_written_where_nothing_has_changed_and_numbers_go_on() {
     let mut plan = full();
     plan.hooks.insert(HookKey::new(8, INGRESS), vec![cut_from("new", "app=new")]);
     plan.peers.insert("app=new".into(), BTreeSet::new());
-    assert_eq!(bench.calls(&plan), ["add nothing to 3", "put 8 ingress new#7"]);
+    assert_eq!(bench.calls(&plan), ["add nothing to 3", "put 8 ingress new#7", "attach 8 ingress"]);
 }
 
 #[test]
@@ -119,18 +119,18 @@ fn names_that_labels_cut_are_the_same_names() {
         rules[0].container.truncate(entropy_common::rule::LABEL_SUBJECT);
     }
     let mut there = bench.fake.recovered();
-    there.interfaces.clear();
+    there.attached.clear();
     bench.reconciler = Reconciler::resumed(there, bench.reconciler.hand_over());
     let should = bench.reconciler.should(&plan);
     assert_eq!(should.hooks[&HookKey::new(7, EGRESS)].0[0].rule.id, 1);
 }
 
 #[test]
-fn an_interface_that_was_not_taken_over_is_attached_again() {
+fn a_hook_that_was_not_taken_over_is_attached_again() {
     let mut bench = Bench::default();
     bench.round(&full());
     bench.fake.take_calls();
-    bench.fake.attached.remove(&8);
+    bench.fake.attached.remove(&HookKey::new(8, EGRESS));
     bench.upgrade();
-    assert_eq!(bench.calls(&full()), ["attach 8"]);
+    assert_eq!(bench.calls(&full()), ["attach 8 egress"]);
 }
