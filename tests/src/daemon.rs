@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use entropy_common::{names, rule::Direction};
+use entropy_common::rule::Direction;
 use entropy_daemon::{
     datapath::{Lock, Ownership, cleanup, inspect},
     netlink::Netlink,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     docker::Interface,
-    skip, snapshot,
+    object, skip, snapshot,
     wait::{patience, until, until_true},
 };
 
@@ -395,9 +395,12 @@ impl Daemon {
     pub fn await_on(&self, policy: &str, at: &Interface) -> Result<()> {
         let what = format!("policy {policy} is in force on {}", at.veth.name);
         until_true(&what, patience(20), || {
-            Ok(Direction::ALL.iter().any(|way| self.rule(policy, at, *way).is_some())
+            let has_rule = |way: &Direction| self.rule(policy, at, *way).is_some();
+            let ways: Vec<_> = Direction::ALL.into_iter().filter(has_rule).collect();
+            let attached = attached(&at.veth)?;
+            Ok(!ways.is_empty()
                 && self.maps().is_some_and(|maps| maps.lease_left_ns > 0)
-                && is_attached(&at.veth)?)
+                && ways.iter().all(|way| attached.contains(way)))
         })
     }
 
@@ -409,21 +412,21 @@ impl Daemon {
         until_true(&format!("{} is free", at.veth.name), patience(20), || {
             let maps = self.maps();
             let on = |hook: &inspect::HookEntry| hook.ifindex == at.veth.index;
-            Ok(maps.is_some_and(|maps| !maps.hooks.iter().any(on)) && !is_attached(&at.veth)?)
+            let are_clear = maps.is_some_and(|maps| !maps.hooks.iter().any(on));
+            Ok(are_clear && attached(&at.veth)?.is_empty())
         })
     }
 }
 
-/// Whether both of the daemon's programs are on a link.
+/// The directions whose program is on a link.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn is_attached(link: &snapshot::Link) -> Result<bool> {
+pub fn attached(link: &snapshot::Link) -> Result<Vec<Direction>> {
     let mut lines = snapshot::filters(link)?;
     lines.extend(snapshot::tcx_programs(link));
-    Ok([names::PROGRAM_FROM, names::PROGRAM_TO]
-        .iter()
-        .all(|program| lines.iter().any(|line| line.contains(program))))
+    let is_on = |way: &Direction| lines.iter().any(|line| line.contains(object::program_of(*way)));
+    Ok(Direction::ALL.into_iter().filter(is_on).collect())
 }
 
 impl Drop for Daemon {

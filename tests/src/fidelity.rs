@@ -17,6 +17,7 @@ mod report;
 mod sample;
 mod shape;
 mod site;
+mod special;
 mod tcp;
 mod throughput;
 
@@ -62,12 +63,21 @@ pub enum Section {
     Rate,
     /// Loss, duplicates and reordering
     Loss,
+    /// Congestion marks, segments of super-packets, slots
+    Special,
 }
 
 impl Section {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 6] =
-        [Self::Throughput, Self::Delay, Self::Jitter, Self::Backlog, Self::Rate, Self::Loss];
+    pub const ALL: [Self; 7] = [
+        Self::Throughput,
+        Self::Delay,
+        Self::Jitter,
+        Self::Backlog,
+        Self::Rate,
+        Self::Loss,
+        Self::Special,
+    ];
 }
 
 /// Measures, writes the report and returns the exit code: 0 if every criterion holds, else 1.
@@ -105,6 +115,7 @@ fn sections(options: &Options, bench: &mut Bench, report: &mut Report) -> Result
             Section::Backlog => backlog::measure(bench, report),
             Section::Rate => rate::measure(bench, report),
             Section::Loss => loss::measure(bench, report),
+            Section::Special => special::measure(bench, report),
         }
         .with_context(|| format!("section {section:?}"))?;
         // What is there is written at once: a machine that dies later takes nothing with it.

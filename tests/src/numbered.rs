@@ -1,22 +1,26 @@
 //! Datagrams whose content is known, so that a receiver sees what became of each bit.
 
+mod options;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
-    os::fd::AsRawFd as _,
     sync::atomic::{AtomicBool, Ordering},
     thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
+pub use self::options::{send_marked, send_together};
 use crate::{cpu, netns::Netns, random::Random, wait::patience};
 
 /// Bytes of a datagram. Its length is not one that a single wrong bit makes zero.
 pub const LENGTH: usize = 100;
 /// Datagrams that are sent without a pause.
 const BURST: u32 = 32;
+/// Time between two datagrams on average.
+const APART: Duration = Duration::from_micros(50);
 /// Bytes that the receiver may leave unread.
 const RECEIVE_BUFFER: libc::c_int = 64 << 20;
 
@@ -49,22 +53,24 @@ pub fn wrong_bits(a: &[u8], b: &[u8]) -> Option<u32> {
 pub fn send(from: &Netns, to: &Netns, address: IpAddr, count: u32) -> Result<Vec<Vec<u8>>> {
     let (sender, receiver) = pair(from, to, address)?;
     thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            stay_on_one_cpu()?;
-            let start = Instant::now();
-            for number in 0..count {
-                sender.send(&content(number)).context("send a datagram")?;
-                if number % BURST == 0 {
-                    // Twenty thousand a second: no queue of the laboratory overflows.
-                    let due = start + number * Duration::from_micros(50);
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                }
-            }
-            Ok(())
-        });
+        let sending = scope.spawn(|| send_all(&sender, count));
         let received = receive(&receiver, count);
         join(sending).and(received)
     })
+}
+
+/// Sends `count` datagrams, twenty thousand a second: no queue of the laboratory overflows.
+fn send_all(sender: &UdpSocket, count: u32) -> Result<()> {
+    stay_on_one_cpu()?;
+    let start = Instant::now();
+    for number in 0..count {
+        sender.send(&content(number)).context("send a datagram")?;
+        if number % BURST == 0 {
+            let due = start + number * APART;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    }
+    Ok(())
 }
 
 /// For a sender whose datagrams must not overtake one another: where ksoftirqd is late on one CPU, those
@@ -165,20 +171,9 @@ fn pair(from: &Netns, to: &Netns, address: IpAddr) -> Result<(UdpSocket, UdpSock
 /// # Errors
 /// When the kernel refuses: this needs CAP_NET_ADMIN.
 pub fn make_large(socket: &UdpSocket) -> Result<()> {
-    let buffer = RECEIVE_BUFFER;
-    let size = size_of_val(&buffer) as libc::socklen_t;
-    // SAFETY: the option's value is one int, which lives during the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const buffer).cast(),
-            size,
-        )
-    };
-    ensure!(done == 0, "make the receive buffer large: {}", io::Error::last_os_error());
-    Ok(())
+    let name = libc::SO_RCVBUFFORCE;
+    options::set(socket, libc::SOL_SOCKET, name, RECEIVE_BUFFER)
+        .context("make the receive buffer large")
 }
 
 /// More than were sent is as wrong as fewer: twice as many are taken.

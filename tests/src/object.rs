@@ -39,6 +39,15 @@ pub struct Object {
     ebpf: Ebpf,
 }
 
+/// Name of the program for a direction.
+#[must_use]
+pub const fn program_of(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => names::PROGRAM_FROM,
+        Direction::Ingress => names::PROGRAM_TO,
+    }
+}
+
 impl Object {
     /// Loads the object, with logging off, a lease that never ends, and the tables of the
     /// distributions that have a name. A program is loaded when it is first asked for: the verifier
@@ -85,10 +94,7 @@ impl Object {
     /// # Errors
     /// When the object has none.
     pub fn hook(&mut self, direction: Direction) -> Result<Program<'_>> {
-        self.program(match direction {
-            Direction::Egress => names::PROGRAM_FROM,
-            Direction::Ingress => names::PROGRAM_TO,
-        })
+        self.program(program_of(direction))
     }
 
     /// Puts rules on a hook, under a set number and a slot of its own, with fresh counters for each.

@@ -31,7 +31,7 @@ const FILLING: usize = 26;
 /// Longest run of the plot.
 const LONGEST: usize = 20;
 
-fn percent(percent: f64) -> Probability {
+pub(super) fn percent(percent: f64) -> Probability {
     let parts = (percent / 100.0 * (1_u64 << 32) as f64).round() as u64;
     Probability::from_parts(parts).unwrap_or(Probability::ALWAYS)
 }
@@ -113,8 +113,8 @@ fn copies(bench: &Bench, count: u64) -> Result<Vec<u32>> {
     Ok(copies)
 }
 
-/// For the frames of this section only, so that their ordinals are their numbers.
-fn rule() -> Rule {
+/// For datagrams only, so that their ordinals are their numbers.
+pub(super) fn rule() -> Rule {
     Rule { matcher: Match { protocol: 17, ..Match::ALL }, ..Rule::NONE }
 }
 
@@ -129,7 +129,7 @@ fn share(hits: &[bool]) -> (f64, [f64; 2]) {
 }
 
 /// A row about a share of packets.
-fn row(fault: &str, asked: Option<f64>, sides: [&[bool]; 3], more: &str) -> Row {
+pub(super) fn row(fault: &str, asked: Option<f64>, sides: [&[bool]; 3], more: &str) -> Row {
     let [without, entropy, netem] = sides.map(share);
     let within =
         |side: &(f64, [f64; 2])| asked.map(|asked| side.1[0] <= asked && asked <= side.1[1]);

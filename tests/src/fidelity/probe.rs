@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::nanoseconds;
-use crate::{clock::now_ns, netns::Netns};
+use crate::{clock::now_ns, netns::Netns, numbered::make_large};
 
 /// Bytes of a packet's payload: time and number.
 const LENGTH: usize = 16;
@@ -66,7 +66,7 @@ pub(super) fn udp(
 ) -> Result<Vec<Seen>> {
     let receiver = to.run(|| UdpSocket::bind((address, 0)))??;
     receiver.set_read_timeout(Some(QUIET))?;
-    enlarge(&receiver)?;
+    make_large(&receiver)?;
     let target = receiver.local_addr()?;
     let any: SocketAddr =
         if address.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
@@ -130,25 +130,6 @@ fn echo_socket() -> Result<UdpSocket> {
     }
     // SAFETY: the kernel just gave this descriptor to us alone.
     Ok(UdpSocket::from(unsafe { OwnedFd::from_raw_fd(fd) }))
-}
-
-/// Room for what comes while the receiver does not run.
-fn enlarge(socket: &UdpSocket) -> Result<()> {
-    use std::os::fd::AsRawFd as _;
-    let value: libc::c_int = 64 << 20;
-    let size = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the option's value is one int, which lives during the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const value).cast(),
-            size,
-        )
-    };
-    ensure!(done == 0, "make a receive buffer large: {}", std::io::Error::last_os_error());
-    Ok(())
 }
 
 fn stamp(number: u64) -> [u8; LENGTH] {

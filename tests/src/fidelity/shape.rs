@@ -94,6 +94,11 @@ impl Asked {
         self.values.partition_point(|value| *value <= delay) as f64 / PLACES as f64
     }
 
+    /// The delay in the middle.
+    pub(super) fn median(&self) -> f64 {
+        super::sample::percentile(&self.values, 0.5)
+    }
+
     /// Points of a curve: delay and share.
     pub(super) fn curve(&self, points: usize) -> Vec<(f64, f64)> {
         (0..=points)
