@@ -46,6 +46,13 @@ pub(crate) fn folder() -> PathBuf {
     unpacked().join("usr/bin")
 }
 
+/// The folder with the unpacked QEMU's firmware, where there is one. Debian's older one hangs where
+/// instructions are counted.
+pub(crate) fn firmware() -> Option<PathBuf> {
+    let folder = unpacked().join("usr/share/seabios");
+    folder.is_dir().then_some(folder)
+}
+
 /// Whether QEMU can run several emulated processors at once. Before 8.1 one of them might go on
 /// with code that another had just patched, which ended in an oops (`int3`) now and then; one
 /// thread for all of them is safe.

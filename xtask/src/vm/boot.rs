@@ -54,7 +54,9 @@ pub(super) fn run(plan: &Plan, mut line: impl FnMut(&str)) -> Result<u8> {
     signals::watch();
     fs::write(script_file(), guest::script(plan.command)).context("write the guest's script")?;
     let distrust = place::vm().join("kvm-does-not-work");
-    let usable = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    let opens = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    // Only an emulator counts.
+    let usable = opens && !plan.machine.counted;
     if usable && fs::read_to_string(&distrust).ok() != boot_id() {
         if let Some(code) = attempt(plan, true, &mut line)? {
             return Ok(code);
@@ -122,7 +124,13 @@ fn command(plan: &Plan, kvm: bool) -> Command {
     .arg(format!("bash {}", guest::quote(&script_file().to_string_lossy())));
     if !kvm {
         vng.arg("--disable-kvm");
-        if !qemu::emulates_patching() {
+        if plan.machine.counted {
+            let firmware = qemu::firmware().map(|folder| format!("-L {} ", folder.display()));
+            vng.arg(format!(
+                "--qemu-opts={}-accel tcg,thread=single -icount shift=1,sleep=off",
+                firmware.unwrap_or_default()
+            ));
+        } else if !qemu::emulates_patching() {
             vng.arg("--qemu-opts=-accel tcg,thread=single");
         }
     }
