@@ -154,6 +154,8 @@ struct Daemon {
     reporter: Reporter,
     manager: Manager,
     retry: Option<Duration>,
+    /// Whether the last round has left something for the next one.
+    has_more: bool,
     brake: Arc<Brake>,
     /// What the last round came to.
     round: Option<Arc<api::Round>>,
@@ -183,6 +185,7 @@ impl Daemon {
             reporter: Reporter::default(),
             manager: Manager::of_environment(),
             retry: None,
+            has_more: false,
             brake,
             round: None,
         })
@@ -261,6 +264,7 @@ impl Daemon {
                     continue;
                 }
                 () = sleep_until(retry_at), if self.retry.is_some() => {}
+                () = std::future::ready(()), if self.has_more => {}
                 () = sleep_until(window_at), if self.next_window.is_some() => {}
             }
             self.reconcile(kernel).await;
@@ -277,6 +281,7 @@ impl Daemon {
     }
 
     async fn reconcile(&mut self, kernel: &mut Kernel) {
+        self.has_more = false;
         // Before the engine has spoken, no container known means nothing.
         if !self.world.complete || self.must_know_policies && !self.policies.are_known() {
             return;
@@ -365,6 +370,7 @@ impl Daemon {
         } else {
             self.retry = None;
         }
+        self.has_more = outcome.more;
         let reconciler = &self.reconciler;
         let in_force = |hook| reconciler.is_in_force(hook);
         let refused = outcome.unsupported.clone();

@@ -1,6 +1,6 @@
 //! Containers and links -> endpoints: which host veth belongs to which container. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     datapath::Interface,
@@ -55,6 +55,58 @@ pub fn of_container(container: &Container, netns: Option<NetnsId>, links: &[Link
     Reach::Endpoints(name_networks(container, &veths, links))
 }
 
+/// The host's ends of veth pairs that a container which is being started may be about to get: each is on
+/// the bridge of a network where the container has a place, and its other end is still on the host or in a
+/// namespace that is nobody's (`taken` are those that are somebody's).
+///
+/// Docker makes the pair, puts the outer end on the bridge and tells of the place on the network; hundreds of
+/// milliseconds later it moves the inner end into the container, gives it the address that it has told, and
+/// sets it up (libnetwork, drivers/bridge and osl).
+#[must_use]
+pub fn candidates<'a>(
+    container: &Container,
+    taken: &BTreeSet<i32>,
+    links: &'a [Link],
+) -> Vec<&'a Link> {
+    let names = names(links);
+    let may_be_its = |link: &&Link| {
+        link.kind.as_deref() == Some("veth")
+            && link.peer_netns.is_none_or(|netns| !taken.contains(&netns))
+            && link.master.is_some_and(|bridge| may_be_on(container, names.get(&bridge).copied()))
+    };
+    links.iter().filter(may_be_its).collect()
+}
+
+/// Whether the bridge of a veth may be one of a container's networks: its name does not say another one.
+fn may_be_on(container: &Container, bridge: Option<&str>) -> bool {
+    let bridge = bridge.unwrap_or_default();
+    let says = bridge.starts_with("br-") || bridge == "docker0";
+    !container.attachments.is_empty() && (!says || network_of_bridge(container, bridge).is_some())
+}
+
+/// The endpoints of a container that is being started, among the [`candidates`], and the interfaces that
+/// may still become some. `inside` are the hardware addresses of the other ends that have been moved into a
+/// namespace, by the index of the host's end.
+#[must_use]
+pub fn of_starting(
+    container: &Container,
+    candidates: &[&Link],
+    inside: &BTreeMap<u32, String>,
+    links: &[Link],
+) -> (Reach, Vec<Interface>) {
+    let macs = container.attachments.iter().filter_map(|network| network.mac.as_deref());
+    let macs: BTreeSet<String> = macs.map(str::to_lowercase).collect();
+    let is_its = |link: &&&Link| inside.get(&link.index).is_some_and(|mac| macs.contains(mac));
+    let (its, others): (Vec<&Link>, Vec<&Link>) = candidates.iter().partition(|link| is_its(link));
+    let others = if its.len() < macs.len() { others } else { Vec::new() };
+    let coming = others.iter().map(|link| interface(link)).collect();
+    (Reach::Endpoints(name_networks(container, &its, links)), coming)
+}
+
+fn interface(link: &Link) -> Interface {
+    Interface { index: link.index, name: link.name.clone() }
+}
+
 /// Why faults do not reach everything of a container that has endpoints: it is on networks that none of
 /// them is on, by macvlan, ipvlan or overlay beside a bridge.
 #[must_use]
@@ -94,9 +146,12 @@ fn is_veth_into(link: &Link, netns: i32) -> bool {
     link.kind.as_deref() == Some("veth") && link.peer_netns == Some(netns)
 }
 
+fn names(links: &[Link]) -> BTreeMap<u32, &str> {
+    links.iter().map(|link| (link.index, link.name.as_str())).collect()
+}
+
 fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<Endpoint> {
-    let bridges: BTreeMap<u32, &str> =
-        links.iter().map(|link| (link.index, link.name.as_str())).collect();
+    let bridges = names(links);
     let mut endpoints: Vec<Endpoint> = veths
         .iter()
         .enumerate()
@@ -104,7 +159,7 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
             let bridge = veth.master.and_then(|index| bridges.get(&index).copied());
             let network = bridge.and_then(|bridge| network_of_bridge(container, bridge));
             Endpoint {
-                interface: Interface { index: veth.index, name: veth.name.clone() },
+                interface: interface(veth),
                 container: container.id.clone(),
                 network: network.unwrap_or_else(|| format!("#{number}")),
             }

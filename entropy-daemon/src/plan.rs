@@ -44,6 +44,8 @@ pub struct Target {
     pub container: Container,
     /// Its endpoints.
     pub reach: Reach,
+    /// While it is being started, interfaces that may become its endpoints.
+    pub coming: Vec<Interface>,
 }
 
 /// What should be in the kernel.
@@ -51,6 +53,9 @@ pub struct Target {
 pub struct Plan {
     /// The rules of each hook, in the order of the policies.
     pub hooks: BTreeMap<HookKey, Vec<Injection>>,
+    /// Hooks that may get rules in a moment, when a container that is being started has come to be
+    /// behind them: their programs can be there by then.
+    pub prepared: BTreeSet<HookKey>,
     /// The interfaces of these hooks.
     pub interfaces: BTreeMap<u32, Interface>,
     /// The addresses and networks of each peer that an injection names.
@@ -106,6 +111,15 @@ pub fn plan(policies: &[Policy], targets: &[Target], seed: u64, guard: &Guard) -
     plan
 }
 
+/// The directions that a policy is for.
+fn wanted(policy: &Policy) -> impl Iterator<Item = Direction> {
+    let direction = policy.direction;
+    Direction::ALL.into_iter().filter(move |way| match way {
+        Direction::Egress => direction.has_egress(),
+        Direction::Ingress => direction.has_ingress(),
+    })
+}
+
 impl Plan {
     fn add(&mut self, policy: &Policy, target: &Target, seed: u64) {
         let endpoints = match &target.reach {
@@ -115,31 +129,30 @@ impl Plan {
         if let Some(reason) = missed(&target.container, endpoints) {
             self.refuse_on(policy, target, reason);
         }
+        for interface in &target.coming {
+            let hooks = wanted(policy).map(|direction| HookKey::new(interface.index, direction));
+            self.prepared.extend(hooks);
+            self.interfaces.insert(interface.index, interface.clone());
+        }
         for endpoint in endpoints {
-            for direction in Direction::ALL {
-                let wanted = match direction {
-                    Direction::Egress => policy.direction.has_egress(),
-                    Direction::Ingress => policy.direction.has_ingress(),
-                };
-                if wanted {
-                    let hook = HookKey::new(endpoint.interface.index, direction);
-                    let injections = self.hooks.entry(hook).or_default();
-                    // On it already, for a container in the same namespace: twice would be more
-                    // loss than was asked for.
-                    if injections.last().is_some_and(|last| last.policy == policy.name) {
-                        continue;
-                    }
-                    let container = &target.container;
-                    match injection(policy, container, endpoint, direction, seed) {
-                        Ok(injection) => injections.push(injection),
-                        Err(mistake) => self.unsupported.push(Unsupported {
-                            policy: policy.name.clone(),
-                            container: container.name.clone(),
-                            reason: mistake.to_string(),
-                        }),
-                    }
-                    self.interfaces.insert(endpoint.interface.index, endpoint.interface.clone());
+            for direction in wanted(policy) {
+                let hook = HookKey::new(endpoint.interface.index, direction);
+                let injections = self.hooks.entry(hook).or_default();
+                // On it already, for a container in the same namespace: twice would be more
+                // loss than was asked for.
+                if injections.last().is_some_and(|last| last.policy == policy.name) {
+                    continue;
                 }
+                let container = &target.container;
+                match injection(policy, container, endpoint, direction, seed) {
+                    Ok(injection) => injections.push(injection),
+                    Err(mistake) => self.unsupported.push(Unsupported {
+                        policy: policy.name.clone(),
+                        container: container.name.clone(),
+                        reason: mistake.to_string(),
+                    }),
+                }
+                self.interfaces.insert(endpoint.interface.index, endpoint.interface.clone());
             }
         }
     }
@@ -230,7 +243,9 @@ impl Plan {
     fn tidy(&mut self) {
         self.hooks.retain(|_, injections| !injections.is_empty());
         let hooks = &self.hooks;
-        self.interfaces.retain(|index, _| hooks.keys().any(|hook| hook.ifindex == *index));
+        let used: BTreeSet<u32> =
+            hooks.keys().chain(&self.prepared).map(|hook| hook.ifindex).collect();
+        self.interfaces.retain(|index, _| used.contains(index));
         // Without a rule there is nothing to be shielded from.
         if hooks.is_empty() {
             self.shields.clear();

@@ -113,6 +113,9 @@ pub struct Outcome {
     pub done: usize,
     /// Actions that failed and are worth another try.
     pub failed: usize,
+    /// Whether there is more to do that can wait for what has happened meanwhile: another round should
+    /// follow at once.
+    pub more: bool,
     /// Injections that will not work until something else changes.
     pub unsupported: BTreeSet<Unsupported>,
 }
@@ -141,7 +144,8 @@ impl Reconciler {
     /// The changes that lead from what is to the plan, in an order in which every moment between
     /// two of them is harmless: no rule before its peers, no program before its rules, and the
     /// other way round at the end.
-    fn actions(&mut self, plan: &Plan) -> Vec<Action> {
+    /// Whether there is more to do is noted in `more`.
+    fn actions(&mut self, plan: &Plan, more: &mut bool) -> Vec<Action> {
         let should = self.should(plan);
         let mut actions = Vec::new();
         for (peer, networks) in &plan.peers {
@@ -164,7 +168,14 @@ impl Reconciler {
                 actions.push(Action::PutRules { hook: *hook, rules, shields });
             }
         }
-        for hook in should.attached.difference(&self.is.attached) {
+        let missing: Vec<HookKey> =
+            should.attached.difference(&self.is.attached).copied().collect();
+        let (needed, prepared): (Vec<HookKey>, Vec<HookKey>) =
+            missing.into_iter().partition(|hook| should.hooks.contains_key(hook));
+        // An attach takes tens of milliseconds. Those that are for later must not hold up a container
+        // that comes to be behind another hook meanwhile, so there is one in a round.
+        *more = prepared.len() > 1;
+        for hook in needed.into_iter().chain(prepared.into_iter().take(1)) {
             let interface = plan.interfaces.get(&hook.ifindex).cloned();
             let direction = Direction::from_number(hook.direction);
             if let (Some(interface), Some(direction)) = (interface, direction) {
@@ -221,7 +232,7 @@ impl Reconciler {
         hooks.retain(|_, (rules, _)| !rules.is_empty());
         // What this plan has not asked for, no later one can mean.
         numbers.found.rules.clear();
-        let attached = plan.hooks.keys().copied().collect();
+        let attached = plan.hooks.keys().chain(&plan.prepared).copied().collect();
         State { peers, tables, hooks, attached }
     }
 
@@ -233,11 +244,11 @@ impl Reconciler {
         datapath: &mut D,
         mut between: impl FnMut(&mut D),
     ) -> Outcome {
-        let actions = self.actions(plan);
         let mut outcome = Outcome {
             unsupported: plan.unsupported.iter().cloned().collect(),
             ..Outcome::default()
         };
+        let actions = self.actions(plan, &mut outcome.more);
         for action in actions {
             if let Action::PutRules { rules, .. } = &action
                 && !self.is.has_tables(rules)
@@ -268,6 +279,8 @@ impl Reconciler {
             }
             between(datapath);
         }
+        // What cannot be done is not done sooner by asking for it again and again.
+        outcome.more &= outcome.done > 0;
         self.is.forget_tables(&mut self.numbers.found.tables);
         outcome
     }

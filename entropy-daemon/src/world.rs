@@ -1,6 +1,6 @@
 //! What the daemon knows of the host's containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::{debug, info, warn};
 
@@ -8,7 +8,7 @@ use crate::{
     api::Engine,
     docker::{Container, State, Update},
     endpoints,
-    netlink::{self, Netlink, NetnsId, NetnsRef},
+    netlink::{self, Link, Netlink, NetnsId, NetnsRef},
     plan::Target,
 };
 
@@ -62,16 +62,44 @@ impl World {
     pub(crate) async fn targets(&self, netlink: &Netlink) -> Result<Vec<Target>, netlink::Error> {
         // Listing the links makes the kernel give an id to every namespace that one leads to.
         let links = netlink.links().await?;
-        let mut targets = Vec::with_capacity(self.containers.len());
+        let mut placed = Vec::with_capacity(self.containers.len());
         for container in self.containers.values() {
-            let netns = namespace(container, netlink).await;
-            let reach = endpoints::of_container(container, netns, &links);
-            targets.push(Target { container: container.clone(), reach });
+            placed.push((container, namespace(container, netlink).await));
+        }
+        let ids = placed.iter().filter_map(|(_, netns)| match netns {
+            Some(NetnsId::Id(id)) => Some(*id),
+            _ => None,
+        });
+        let taken: BTreeSet<i32> = ids.collect();
+        let mut targets = Vec::with_capacity(placed.len());
+        for (container, netns) in placed {
+            let (reach, coming) = if netns.is_none() && container.state == State::Created {
+                let candidates = endpoints::candidates(container, &taken, &links);
+                let inside = addresses_inside(&candidates, netlink).await;
+                endpoints::of_starting(container, &candidates, &inside, &links)
+            } else {
+                (endpoints::of_container(container, netns, &links), Vec::new())
+            };
+            targets.push(Target { container: container.clone(), reach, coming });
         }
         // Ids are random; names make the order of peers and logs the same for everybody.
         targets.sort_by(|a, b| a.container.name.cmp(&b.container.name));
         Ok(targets)
     }
+}
+
+/// The hardware addresses of the other ends of veth pairs, where they are in a namespace of their own, by
+/// the index of this end.
+async fn addresses_inside(veths: &[&Link], netlink: &Netlink) -> BTreeMap<u32, String> {
+    let mut found = BTreeMap::new();
+    for veth in veths {
+        let (Some(netns), Some(peer)) = (veth.peer_netns, veth.peer_index) else { continue };
+        match netlink.link_in(netns, peer).await {
+            Ok(inside) => found.extend(inside.and_then(|link| Some((veth.index, link.mac?)))),
+            Err(error) => debug!("other end of {}: {error}", veth.name),
+        }
+    }
+    found
 }
 
 async fn namespace(container: &Container, netlink: &Netlink) -> Option<NetnsId> {

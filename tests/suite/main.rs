@@ -10,6 +10,7 @@ mod corrupt;
 mod crossing;
 mod delay;
 mod determinism;
+mod first;
 mod foreign;
 mod guard;
 mod hidden;

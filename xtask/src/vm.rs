@@ -56,7 +56,7 @@ pub(crate) struct Machine {
     /// Seconds after which the machine is ended and the command counts as failed
     #[arg(long, default_value_t = 1200)]
     pub(crate) timeout: u64,
-    /// Let time pass by the instructions that are executed, one every two nanoseconds, and skip the
+    /// Let time pass by the instructions that are executed, one every four nanoseconds, and skip the
     /// idle rest: what else this machine does changes no measurement
     #[arg(long)]
     pub(crate) counted: bool,

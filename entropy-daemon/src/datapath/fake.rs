@@ -50,6 +50,8 @@ pub(crate) struct Fake {
     calls: Vec<String>,
     failures: Vec<(Object, Failure)>,
     answers: VecDeque<Option<Failure>>,
+    /// Hooks that may have a program before they have rules.
+    pub(crate) prepared: BTreeSet<HookKey>,
     /// What the last operation on was refused, so that it may lag behind.
     lagging: BTreeSet<Object>,
     /// Every rule there ever was, by id.
@@ -178,7 +180,9 @@ impl Datapath for Fake {
     async fn attach(&mut self, interface: &Interface, direction: Direction) -> Result<(), Error> {
         let hook = HookKey::new(interface.index, direction);
         assert!(!self.attached.contains_key(&hook), "{hook:?} attached twice");
-        let is_ready = self.hooks.contains_key(&hook) || self.lags(Object::Hook(hook));
+        let is_ready = self.hooks.contains_key(&hook)
+            || self.prepared.contains(&hook)
+            || self.lags(Object::Hook(hook));
         assert!(self.waits_for_table() || is_ready, "program before its rules on {hook:?}");
         self.reply(format!("attach {}", hook_name(hook)), Object::Program(hook))?;
         self.attached.insert(hook, interface.clone());

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, EndpointSettings,
-    NetworkSettings,
+    ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, ContainerSummary,
+    EndpointResource, EndpointSettings, NetworkSettings,
 };
 
 /// One container.
@@ -90,6 +90,47 @@ impl Container {
             network_mode: NetworkMode::from(mode.as_deref().unwrap_or_default()),
             attachments: attachments(network),
         })
+    }
+}
+
+impl Container {
+    /// Reads an entry of the engine's list for a container that is being started, when the engine does not
+    /// answer a closer look; on no network yet. None if not even the id is in it.
+    pub(super) fn starting(summary: ContainerSummary) -> Option<Self> {
+        let id = summary.id.filter(|id| !id.is_empty())?;
+        // Links of other containers have names with a second slash.
+        let names = summary.names.unwrap_or_default();
+        let name =
+            names.iter().filter_map(|name| name.strip_prefix('/')).find(|n| !n.contains('/'));
+        let mode = summary.host_config.and_then(|config| config.network_mode);
+        Some(Self {
+            name: name.unwrap_or(&id).to_owned(),
+            id,
+            labels: summary.labels.unwrap_or_default().into_iter().collect(),
+            state: State::Created,
+            pid: None,
+            sandbox_key: None,
+            network_mode: NetworkMode::from(mode.as_deref().unwrap_or_default()),
+            attachments: Vec::new(),
+        })
+    }
+}
+
+impl Attachment {
+    /// Reads what the engine says of a container in the answer about a network.
+    pub(super) fn of_network(name: String, id: String, endpoint: &EndpointResource) -> Self {
+        let addresses = [&endpoint.ipv4_address, &endpoint.ipv6_address];
+        let address = |text: &&Option<String>| -> Option<IpAddr> {
+            // With the length of the network's prefix.
+            text.as_deref()?.split('/').next()?.parse().ok()
+        };
+        Self {
+            network_name: name,
+            network_id: id,
+            driver: None,
+            addresses: addresses.iter().filter_map(address).collect(),
+            mac: text(endpoint.mac_address.as_deref()).map(str::to_owned),
+        }
     }
 }
 

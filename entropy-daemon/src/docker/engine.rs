@@ -9,16 +9,19 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, BollardRequest, Docker,
     errors::Error as BollardError,
-    models::{EventMessage, EventMessageTypeEnum, SystemVersion},
+    models::{ContainerSummaryStateEnum, EventMessage, EventMessageTypeEnum, SystemVersion},
     query_parameters::{
         EventsOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
-        ListContainersOptions, ListNetworksOptions,
+        ListContainersOptions, ListContainersOptionsBuilder, ListNetworksOptions,
     },
 };
 use futures_util::{Stream, StreamExt as _};
 
-use super::{Container, Endpoint};
+use super::{Attachment, Container, Endpoint};
 
+/// How often, and after which pauses, a network is asked for a container that has a place there.
+const PLACE_TRIES: u32 = 50;
+const PLACE_PAUSE: Duration = Duration::from_millis(5);
 /// How long the engine may take to begin the event stream, in seconds. Docker does so at once;
 /// an engine that waits for the first event is asked again, which does no harm.
 const STREAM_TIMEOUT_S: u64 = 60;
@@ -218,6 +221,57 @@ impl Engine {
         Ok(Some(container))
     }
 
+    /// What can be said of a container while it is being started: the engine answers no closer look until
+    /// its process runs (it holds the container's lock), but knows of its networks by then. None if it is
+    /// not being started. `network` is the id of one where it has been given a place just now: engines tell
+    /// so some milliseconds before they name the container there.
+    pub(super) async fn starting(
+        &self,
+        id: &str,
+        network: &str,
+    ) -> Result<Option<Container>, EngineError> {
+        let filters = HashMap::from([("id", vec![id.to_owned()])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let list = self.docker.list_containers(Some(options));
+        let list = bounded("list containers", self.timeout, list).await?;
+        let summary = list.into_iter().find(|summary| summary.id.as_deref() == Some(id));
+        let Some(mut summary) = summary else { return Ok(None) };
+        if matches!(
+            summary.state,
+            Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
+        ) {
+            return Ok(None);
+        }
+        let networks = summary.network_settings.take().and_then(|settings| settings.networks);
+        let Some(mut container) = Container::starting(summary) else { return Ok(None) };
+        let networks = networks.unwrap_or_default().into_keys();
+        let mut networks: Vec<String> = networks.filter(|name| is_network(name)).collect();
+        networks.sort_unstable();
+        for _ in 0..PLACE_TRIES {
+            container.attachments.clear();
+            for name in &networks {
+                container.attachments.extend(self.place_on(name, id).await?);
+            }
+            let is_told = |place: &Attachment| place.network_id == network && place.mac.is_some();
+            if container.attachments.iter().any(is_told) {
+                break;
+            }
+            tokio::time::sleep(PLACE_PAUSE).await;
+        }
+        Ok(Some(container))
+    }
+
+    /// A container's place on a network, if it is there.
+    async fn place_on(&self, network: &str, id: &str) -> Result<Option<Attachment>, EngineError> {
+        let inspect = self.docker.inspect_network(network, None::<InspectNetworkOptions>);
+        let answer = bounded("inspect network", self.timeout, inspect).await?;
+        let endpoint = answer.containers.and_then(|mut endpoints| endpoints.remove(id));
+        Ok(endpoint.map(|endpoint| Attachment {
+            driver: answer.driver,
+            ..Attachment::of_network(network.to_owned(), answer.id.unwrap_or_default(), &endpoint)
+        }))
+    }
+
     async fn driver(&self, network: &str) -> Option<String> {
         if !is_id(network) {
             return None;
@@ -243,9 +297,8 @@ impl Engine {
         work(&mut self.drivers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens the event stream, from a little before now on. Its items are ids of containers to
-    /// look at again.
-    pub(super) fn events(&self) -> impl Stream<Item = Result<String, EngineError>> + use<> {
+    /// Opens the event stream, from a little before now on.
+    pub(super) fn events(&self) -> impl Stream<Item = Result<Event, EngineError>> + use<> {
         let types = ["container", "network"].map(str::to_owned).to_vec();
         let actions = ACTIONS.map(str::to_owned).to_vec();
         let filters = HashMap::from([("type", types), ("event", actions)]);
@@ -255,7 +308,7 @@ impl Engine {
         let waited = Duration::from_secs(STREAM_TIMEOUT_S);
         self.docker.events(Some(options)).filter_map(move |item| {
             std::future::ready(match item {
-                Ok(event) => container_of(event).map(Ok),
+                Ok(event) => Event::read(event).map(Ok),
                 Err(error) => Some(Err(EngineError::new("follow events", error, waited))),
             })
         })
@@ -308,16 +361,35 @@ fn versioned(mut request: BollardRequest, prefix: &str) -> BollardRequest {
     request
 }
 
-/// The container that an event is about.
-fn container_of(event: EventMessage) -> Option<String> {
-    let actor = event.actor?;
-    let id = match event.typ? {
-        EventMessageTypeEnum::CONTAINER => actor.id?,
-        EventMessageTypeEnum::NETWORK => actor.attributes?.remove("container")?,
-        _ => return None,
-    };
-    // It becomes part of a path.
-    is_id(&id).then_some(id)
+/// Something happened to a container, which is to be looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Id of the container.
+    pub(super) container: String,
+    /// Id of the network where it got a place: it may be about to start then.
+    pub(super) joined: Option<String>,
+}
+
+impl Event {
+    fn read(event: EventMessage) -> Option<Self> {
+        let actor = event.actor?;
+        let (container, joined) = match event.typ? {
+            EventMessageTypeEnum::CONTAINER => (actor.id?, None),
+            EventMessageTypeEnum::NETWORK => {
+                let has_joined = event.action.as_deref() == Some("connect");
+                (actor.attributes?.remove("container")?, actor.id.filter(|_| has_joined))
+            }
+            _ => return None,
+        };
+        // It becomes part of a path.
+        is_id(&container).then_some(Self { container, joined })
+    }
+}
+
+/// Whether a network's name may become part of a path: engines allow these characters only.
+fn is_network(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 fn is_id(text: &str) -> bool {
@@ -350,14 +422,17 @@ mod tests {
 
     #[test]
     fn events_name_their_container() {
-        let of = |event: Value| container_of(serde_json::from_value(event).unwrap());
+        let of = |event: Value| {
+            let event = Event::read(serde_json::from_value(event).unwrap())?;
+            Some((event.container, event.joined.is_some()))
+        };
         let container = json!({"Type": "container", "Action": "die", "Actor": {"ID": "ab12"}});
-        assert_eq!(of(container).as_deref(), Some("ab12"));
+        assert_eq!(of(container), Some(("ab12".to_owned(), false)));
         let network = json!({
             "Type": "network", "Action": "connect",
             "Actor": {"ID": "net", "Attributes": {"container": "cd34", "name": "front"}},
         });
-        assert_eq!(of(network).as_deref(), Some("cd34"));
+        assert_eq!(of(network), Some(("cd34".to_owned(), true)));
         for nobody in [
             json!({}),
             json!({"Type": "network", "Action": "create", "Actor": {"ID": "net"}}),

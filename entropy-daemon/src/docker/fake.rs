@@ -191,12 +191,28 @@ impl State {
         *self.on_list.lock().unwrap() = Some(Box::new(hook));
     }
 
-    fn answer(&self, path: &str) -> (u16, String) {
+    /// Of all containers, as the list says it: less than a look at one.
+    fn summaries(&self) -> Vec<Value> {
+        let containers = self.containers.lock().unwrap();
+        let summary = |(id, container): (&String, &Value)| {
+            json!({
+                "Id": id, "Names": [container["Name"]], "Labels": container["Config"]["Labels"],
+                "State": container["State"]["Status"], "HostConfig": container["HostConfig"],
+                "NetworkSettings": {"Networks": container["NetworkSettings"]["Networks"]},
+            })
+        };
+        containers.iter().map(summary).collect()
+    }
+
+    fn answer(&self, path: &str, query: &str) -> (u16, String) {
         if path == "/version" {
             let version = json!({
                 "Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12",
             });
             return (200, version.to_string());
+        }
+        if path == "/containers/json" && query.contains("all=true") {
+            return (200, Value::from(self.summaries()).to_string());
         }
         if path == "/containers/json" {
             let list: Vec<_> = self
@@ -220,6 +236,20 @@ impl State {
             ["_ping"] => (200, "OK".into()),
             ["networks"] => (200, "[]".into()),
             ["networks", "net1"] => (200, json!({"Id": "net1", "Driver": "bridge"}).to_string()),
+            ["networks", "front"] => {
+                let place = json!({
+                    "MacAddress": "02:42:ac:12:00:02", "IPv4Address": "172.18.0.2/16", "IPv6Address": "",
+                });
+                let places: BTreeMap<_, _> = self
+                    .containers
+                    .lock()
+                    .unwrap()
+                    .keys()
+                    .map(|id| (id.clone(), place.clone()))
+                    .collect();
+                let network = json!({"Id": "net1", "Driver": "bridge", "Containers": places});
+                (200, network.to_string())
+            }
             ["containers", id, "json"] => match self.containers.lock().unwrap().get(id) {
                 Some(container) => (200, container.to_string()),
                 None => (404, json!({"message": format!("No such container: {id}")}).to_string()),
@@ -233,12 +263,12 @@ async fn serve(mut stream: UnixStream, state: &State) {
     let Some(request) = read_head(&mut stream).await else { return };
     let (method, target) = request.split_once(' ').unwrap();
     state.requests.lock().unwrap().push(format!("{method} {target}"));
-    let path = target.split('?').next().unwrap();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let path = path.strip_prefix("/v1.41").unwrap_or(path);
     let fault = state.faults.lock().unwrap().get(path).cloned();
     let (status, body) = match fault {
         None if path == "/events" => return serve_events(stream, state, target).await,
-        None => state.answer(path),
+        None => state.answer(path, query),
         Some(Fault::Status(status)) => (status, json!({"message": "ordered"}).to_string()),
         Some(Fault::Body(body)) => (200, body.to_owned()),
         Some(Fault::HalfAnAnswer) => {

@@ -14,8 +14,8 @@ use futures_util::{
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
-    Container, Engine, EngineError, Timing, Update,
-    engine::Look,
+    Container, Engine, EngineError, State, Timing, Update,
+    engine::{Event, Look},
     watcher::{NobodyListens, Outbox},
 };
 
@@ -48,10 +48,11 @@ impl From<NobodyListens> for Ended {
 /// Answer to a question that runs beside the event stream.
 enum Done {
     Looked(String, Result<Look, EngineError>),
+    Starting(String, Result<Option<Container>, EngineError>),
     Pinged(Result<(), EngineError>),
 }
 
-type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<String, EngineError>> + Send)>;
+type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<Event, EngineError>> + Send)>;
 
 /// A container that the engine could not tell about.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub(super) struct Session<'a> {
     /// Containers being looked at. One of them that has a new event waits in `pending`, so that
     /// the later look is told later.
     in_flight: HashSet<String>,
+    /// Containers with a new place on a network, of which no look has told that they run.
+    starting: HashSet<String>,
     questions: FuturesUnordered<BoxFuture<'a, Done>>,
     retries: HashMap<String, Retry>,
 }
@@ -82,6 +85,7 @@ impl<'a> Session<'a> {
             outbox,
             pending: VecDeque::new(),
             in_flight: HashSet::new(),
+            starting: HashSet::new(),
             questions: FuturesUnordered::new(),
             retries: HashMap::new(),
         }
@@ -147,12 +151,23 @@ impl<'a> Session<'a> {
     }
 
     /// Notes that a container is to be looked at.
-    fn note(&mut self, event: Option<Result<String, EngineError>>) -> Result<(), Ended> {
+    fn note(&mut self, event: Option<Result<Event, EngineError>>) -> Result<(), Ended> {
         let Some(event) = event else {
             let reason = "the engine ended the event stream".into();
             return Err(EngineError::Unreachable { operation: "follow events", reason }.into());
         };
-        self.look_at(event?);
+        let Event { container, joined } = event?;
+        if let Some(network) = joined {
+            let (engine, id) = (self.engine, container.clone());
+            let question = async move {
+                let answer = engine.starting(&id, &network).await;
+                Done::Starting(id, answer)
+            };
+            self.questions.push(question.boxed());
+            self.starting.insert(container);
+        } else {
+            self.look_at(container);
+        }
         Ok(())
     }
 
@@ -179,21 +194,41 @@ impl<'a> Session<'a> {
     fn take(&mut self, done: Done) -> Result<(), Ended> {
         let (id, look) = match done {
             Done::Pinged(result) => return result.map_err(Ended::from),
+            Done::Starting(id, answer) => {
+                self.starts(id, answer);
+                return Ok(());
+            }
             Done::Looked(id, look) => (id, look?),
         };
         self.in_flight.remove(&id);
         match look {
             Look::Present(container) => {
                 self.retries.remove(&id);
+                if container.state != State::Created {
+                    self.starting.remove(&id);
+                }
                 self.outbox.push(Update::Changed(*container));
             }
             Look::Gone => {
                 self.retries.remove(&id);
+                self.starting.remove(&id);
                 self.outbox.push(Update::Gone(id));
             }
             Look::Failed(error) => self.failed(id, &error),
         }
         Ok(())
+    }
+
+    /// What is known of a container that is being started, unless a look has told more meanwhile; and the
+    /// next look, which the engine answers when it runs.
+    fn starts(&mut self, id: String, answer: Result<Option<Container>, EngineError>) {
+        let is_news = self.starting.remove(&id);
+        match answer {
+            Ok(Some(container)) if is_news => self.outbox.push(Update::Changed(container)),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, id, "known when it runs, not before"),
+        }
+        self.look_at(id);
     }
 
     /// One container that cannot be looked at is told about, and looked at again later.

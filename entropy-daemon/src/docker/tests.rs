@@ -112,6 +112,33 @@ async fn network_events_lead_to_their_container() {
 }
 
 #[tokio::test]
+async fn a_container_that_is_being_started_is_known_before_the_engine_lets_it_be_looked_at() {
+    let engine = FakeEngine::new();
+    let (_watcher, mut updates) = Watcher::spawn(engine.endpoint(), timing());
+    assert!(first_snapshot(&mut updates).await.is_empty());
+    engine.state().put("a", "exited");
+    engine.state().fault("/containers/a/json", Fault::Hang);
+    let actor = json!({"ID": "net1", "Attributes": {"container": "a", "name": "front"}});
+    let event = json!({"Type": "network", "Action": "connect", "Actor": actor});
+    engine.state().emit_event(&event);
+    let starting = changed(&mut updates).await;
+    assert_eq!((starting.id.as_str(), starting.name.as_str()), ("a", "aname"));
+    assert_eq!((starting.state, starting.sandbox_key, starting.pid), (State::Created, None, None));
+    assert_eq!(starting.labels["app"], "a");
+    let [place] = &starting.attachments[..] else { panic!("{:?}", starting.attachments) };
+    assert_eq!((place.network_name.as_str(), place.network_id.as_str()), ("front", "net1"));
+    assert_eq!(place.mac.as_deref(), Some("02:42:ac:12:00:02"));
+    assert_eq!(place.addresses, ["172.18.0.2".parse::<std::net::IpAddr>().unwrap()]);
+
+    // One that runs is looked at only.
+    engine.state().put("b", "running");
+    let actor = json!({"ID": "net1", "Attributes": {"container": "b", "name": "front"}});
+    engine.state().emit_event(&json!({"Type": "network", "Action": "connect", "Actor": actor}));
+    let running = changed(&mut updates).await;
+    assert_eq!((running.id.as_str(), running.state), ("b", State::Running));
+}
+
+#[tokio::test]
 async fn event_between_stream_and_list_is_not_missed() {
     let engine = FakeEngine::new();
     engine.state().put("a", "running");

@@ -88,6 +88,7 @@ mod tests {
         Link {
             index,
             name: name.into(),
+            mac: None,
             kind: Some(kind.into()),
             peer_index: None,
             peer_netns: None,

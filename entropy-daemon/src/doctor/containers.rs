@@ -87,7 +87,7 @@ fn about_containers(targets: &[Target]) -> Check {
     let live = targets.iter().filter(|target| target.container.state.is_live());
     let (mut total, mut reachable) = (0, 0);
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for Target { container, reach } in live {
+    for Target { container, reach, .. } in live {
         total += 1;
         match reach {
             Reach::Endpoints(endpoints) if endpoints.is_empty() => {
@@ -144,7 +144,7 @@ mod tests {
             network_mode: mode,
             attachments: Vec::new(),
         };
-        Target { container, reach }
+        Target { container, reach, coming: Vec::new() }
     }
 
     fn reachable(name: &str) -> Target {

@@ -58,6 +58,7 @@ pub(crate) fn link(index: u32, name: &str, kind: &str) -> Link {
     Link {
         index,
         name: name.into(),
+        mac: None,
         kind: Some(kind.into()),
         peer_index: None,
         peer_netns: None,

@@ -187,3 +187,57 @@ fn a_network_without_a_veth_beside_one_with_is_named() {
     let created = Container { state: State::Created, ..web };
     assert_eq!(missed_with(&created, &both[..1]), None);
 }
+
+const MAC: &str = "02:42:ac:12:00:02";
+
+/// A container that is being started, with a place on the front network.
+fn starting() -> Container {
+    let place = Attachment { mac: Some(MAC.to_uppercase()), ..front() };
+    Container { state: State::Created, ..on(container("web", ""), &[place]) }
+}
+
+fn indexes(links: &[&Link]) -> Vec<u32> {
+    links.iter().map(|link| link.index).collect()
+}
+
+#[test]
+fn candidates_are_on_the_networks_bridge_and_lead_to_nobody_that_is_known() {
+    let on_host = Link { peer_netns: None, ..veth(40, 0, Some(FRONT)) };
+    let links = [
+        bridges(),
+        vec![
+            on_host,
+            veth(41, NETNS, Some(FRONT)),
+            veth(42, NETNS + 1, Some(FRONT)),
+            veth(43, NETNS, Some(BACK)),
+            veth(44, NETNS, Some(22)),
+            veth(45, NETNS, None),
+        ],
+    ]
+    .concat();
+    let found = candidates(&starting(), &[NETNS + 1].into(), &links);
+    assert_eq!(indexes(&found), [40, 41, 44], "44: the bridge's name does not say whose it is");
+    let nowhere = Container { state: State::Created, ..container("web", "") };
+    assert!(candidates(&nowhere, &[].into(), &links).is_empty());
+}
+
+#[test]
+fn a_starting_container_is_behind_the_veth_whose_other_end_has_its_address() {
+    let links =
+        [bridges(), vec![veth(40, NETNS, Some(FRONT)), veth(41, NETNS + 1, Some(FRONT))]].concat();
+    let starting = starting();
+    let found = candidates(&starting, &[].into(), &links);
+    let found = |inside: &[(u32, &str)]| {
+        let inside = inside.iter().map(|(index, mac)| (*index, (*mac).to_owned())).collect();
+        let (reach, coming) = of_starting(&starting, &found, &inside, &links);
+        let Reach::Endpoints(endpoints) = reach else { panic!("{reach:?}") };
+        let endpoints: Vec<_> =
+            endpoints.iter().map(|found| (found.interface.index, found.network.clone())).collect();
+        (endpoints, coming.into_iter().map(|interface| interface.index).collect::<Vec<_>>())
+    };
+    assert_eq!(found(&[]), (vec![], vec![40, 41]));
+    // Before it is given its address, an end has another one.
+    let random = "b6:00:00:00:00:01";
+    assert_eq!(found(&[(40, random), (41, random)]), (vec![], vec![40, 41]));
+    assert_eq!(found(&[(40, random), (41, MAC)]), (vec![(41, "front".to_owned())], vec![]));
+}

@@ -35,7 +35,7 @@ fn targets(labels: &[&str]) -> Vec<Target> {
             container: container.id.clone(),
             network: "net".into(),
         };
-        Target { container, reach: Reach::Endpoints(vec![endpoint]) }
+        Target { container, reach: Reach::Endpoints(vec![endpoint]), coming: Vec::new() }
     };
     (1..).zip(labels).map(target).collect()
 }

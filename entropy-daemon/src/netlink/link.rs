@@ -2,7 +2,7 @@
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkFlags, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkMessage},
 };
 
 use super::{Error, Netlink, Operation, Result, wire};
@@ -11,6 +11,7 @@ use super::{Error, Netlink, Operation, Result, wire};
 pub(super) const HEADER_LEN: usize = 16;
 
 // Attributes of linux/if_link.h.
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
@@ -26,6 +27,8 @@ pub struct Link {
     pub index: u32,
     /// Interface name; names are reused and renamed, so this is for people.
     pub name: String,
+    /// Hardware address, as engines write it: `02:42:ac:11:00:02`.
+    pub mac: Option<String>,
     /// Driver kind (`veth`, `bridge`, ...); none for hardware and the loopback.
     pub kind: Option<String>,
     /// Index of the other end (veth) or the lower device, in the namespace `peer_netns`.
@@ -47,6 +50,7 @@ impl Link {
         let mut link = Self {
             index: raw.word(4)?,
             name: String::new(),
+            mac: None,
             kind: None,
             peer_index: None,
             peer_netns: None,
@@ -57,6 +61,7 @@ impl Link {
         for (kind, value) in raw.attributes(HEADER_LEN) {
             match kind {
                 IFLA_IFNAME => link.name = wire::as_string(value),
+                IFLA_ADDRESS => link.mac = mac(value),
                 IFLA_MTU => link.mtu = wire::as_u32(value)?,
                 // Zero stands for "none" where a driver reports it (tunnels).
                 IFLA_LINK => link.peer_index = wire::as_u32(value).filter(|index| *index != 0),
@@ -72,6 +77,12 @@ impl Link {
         }
         Some(link)
     }
+}
+
+/// Tunnels have addresses of other lengths, which are none here.
+fn mac(bytes: &[u8]) -> Option<String> {
+    let [a, b, c, d, e, f]: [u8; 6] = bytes.try_into().ok()?;
+    Some(format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"))
 }
 
 impl Netlink {
@@ -97,8 +108,24 @@ impl Netlink {
     ///
     /// Fails if the kernel cannot be asked.
     pub async fn link(&self, index: u32) -> Result<Option<Link>> {
-        let op = Operation::on("look up", index);
-        match self.query(&op, RouteNetlinkMessage::GetLink(message(index))).await {
+        self.look_up(&Operation::on("look up", index), message(index)).await
+    }
+
+    /// Looks up one interface in another namespace, by this one's id for it; none if it does not exist
+    /// there (any more).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot be asked, or if the id means no namespace any more.
+    pub async fn link_in(&self, netns: i32, index: u32) -> Result<Option<Link>> {
+        let op = Operation::on("look up in another namespace", index);
+        let mut message = message(index);
+        message.attributes.push(LinkAttribute::IfNetnsId(netns));
+        self.look_up(&op, message).await
+    }
+
+    async fn look_up(&self, op: &Operation<'_>, message: LinkMessage) -> Result<Option<Link>> {
+        match self.query(op, RouteNetlinkMessage::GetLink(message)).await {
             Ok(raw) => {
                 Link::parse(&raw).map(Some).ok_or_else(|| op.invalid("truncated interface message"))
             }

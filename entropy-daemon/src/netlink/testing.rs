@@ -134,6 +134,13 @@ impl Netlink {
         self.request(&Operation::on("set master", index), request, 0).await.unwrap();
     }
 
+    pub(crate) async fn move_link(&self, index: u32, namespace: &File) {
+        let mut message = link::message(index);
+        message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+        let request = RouteNetlinkMessage::SetLink(message);
+        self.request(&Operation::on("move", index), request, 0).await.unwrap();
+    }
+
     pub(crate) async fn set_up(&self, index: u32) {
         let mut message = link::message(index);
         message.header.flags = LinkFlags::Up;

@@ -30,12 +30,12 @@ fn cut(name: &str, lines: &str) -> String {
 /// A container with one endpoint for each interface index, on a network called `net-<index>`.
 fn target(container: Container, interfaces: &[u32]) -> Target {
     let endpoint = |index: &u32| Endpoint {
-        interface: Interface { index: *index, name: format!("veth{index}") },
+        interface: interface(*index),
         container: container.id.clone(),
         network: format!("net-{index}"),
     };
     let reach = Reach::Endpoints(interfaces.iter().map(endpoint).collect());
-    Target { container, reach }
+    Target { container, reach, coming: Vec::new() }
 }
 
 fn web(interface: u32) -> Target {
@@ -80,8 +80,7 @@ fn containers_that_the_selector_picks_are_hit_and_no_others() {
     let plan = planned(&cut("p", "direction = \"egress\""), &targets);
     assert_eq!(on_hooks(&plan), [(7, "egress", vec!["p"]), (8, "egress", vec!["p"])]);
     assert_eq!(plan.hits, [("p".to_owned(), 2)].into());
-    let interface = |index| (index, Interface { index, name: format!("veth{index}") });
-    assert_eq!(plan.interfaces, [interface(7), interface(8)].into());
+    assert_eq!(plan.interfaces, [7, 8].map(|index| (index, interface(index))).into());
     let ids = plan.hooks.values().flatten().map(|i| (&*i.container, &*i.container_id));
     assert_eq!(ids.collect::<Vec<_>>(), [("web", "WEB"), ("web2", "WEB2")]);
 }
@@ -125,6 +124,7 @@ fn an_unreachable_container_is_named_once_for_each_policy() {
     let unreachable = |name: &str, reason: &str| Target {
         container: container(name, "app=web"),
         reach: Reach::Unsupported(reason.into()),
+        coming: Vec::new(),
     };
     let targets = [unreachable("h", "host network"), unreachable("m", "no host veth"), web(7)];
     let plan = planned(&[cut("b", ""), cut("a", "")].concat(), &targets);
@@ -167,6 +167,7 @@ fn a_peer_selector_stands_for_all_addresses_of_all_containers_it_picks() {
     let unreachable = Target {
         container: on(container("db2", "app=db"), &[attachment("lan", "cc", &["192.0.2.9"])]),
         reach: Reach::Unsupported("macvlan".into()),
+        coming: Vec::new(),
     };
     let other = on(container("cache", "app=cache"), &[attachment("back", "bb", &["172.19.0.4"])]);
     let targets = [web(7), target(db, &[8, 9]), unreachable, target(other, &[10])];
@@ -451,4 +452,18 @@ fn attachments_do_not_matter_for_who_is_hit() {
     let none: &[Attachment] = &[];
     let plan = planned(&cut("p", ""), &[target(on(container("web", "app=web"), none), &[])]);
     assert_eq!((plan.hooks.len(), plan.hits["p"], plan.unsupported.len()), (0, 1, 0));
+}
+
+fn interface(index: u32) -> Interface {
+    Interface { index, name: format!("veth{index}") }
+}
+
+#[test]
+fn what_a_starting_container_may_get_is_prepared_in_the_policys_direction_and_has_no_rules() {
+    let starting = Target { coming: vec![interface(9)], ..web(8) };
+    let other = Target { coming: vec![interface(5)], ..target(container("db", "app=db"), &[6]) };
+    let plan = planned(&cut("p", "direction = 'egress'"), &[starting, other]);
+    assert_eq!(plan.prepared, [HookKey::new(9, Direction::Egress)].into());
+    assert_eq!(plan.interfaces, [8, 9].map(|index| (index, interface(index))).into());
+    assert_eq!(plan.hooks.len(), 1);
 }

@@ -309,6 +309,38 @@ fn a_direction_is_attached_with_its_first_rule_and_detached_with_its_last() {
     assert_eq!(bench.calls(&one), ["clear 7 ingress", "detach 7 ingress"]);
 }
 
+#[test]
+fn what_is_for_later_is_attached_one_in_a_round_and_after_what_is_needed_now() {
+    let mut bench = Bench::default();
+    let later = [8, 9].map(|index| HookKey::new(index, EGRESS));
+    bench.fake.prepared = later.into();
+    let mut plan = plan_of(&[(7, EGRESS, &[cut("p")])], &[]);
+    plan.interfaces =
+        [7, 8, 9].map(|index| (index, Interface { index, name: format!("veth{index}") })).into();
+    plan.prepared = later.into();
+    let first = bench.round(&plan);
+    let expected = ["put 7 egress p#1", "attach 7 egress", "attach 8 egress"];
+    assert_eq!((bench.fake.take_calls(), first.more), (expected.map(str::to_owned).into(), true));
+    let second = bench.round(&plan);
+    assert_eq!((bench.fake.take_calls(), second.more), (vec!["attach 9 egress".into()], false));
+    // A container comes to be behind one of them, and nothing is left to do but to write its rules.
+    plan.hooks.insert(later[1], vec![cut("p")]);
+    plan.prepared.clear();
+    assert_eq!(bench.calls(&plan), ["put 9 egress p#2", "detach 8 egress"]);
+}
+
+#[test]
+fn what_is_for_later_and_fails_is_not_asked_for_again_at_once() {
+    let mut bench = Bench::default();
+    let later = [8, 9].map(|index| HookKey::new(index, EGRESS));
+    bench.fake.prepared = later.into();
+    let mut plan = plan_of(&[(8, EGRESS, &[]), (9, EGRESS, &[])], &[]);
+    plan.prepared = later.into();
+    plan.hooks.clear();
+    let (calls, outcome) = bench.answered(&plan, &[Some(Failure::Unsupported)]);
+    assert_eq!((calls, outcome.more), (vec!["attach 8 egress: Unsupported".into()], false));
+}
+
 fn unsupported(policy: &str, reason: &str) -> Unsupported {
     Unsupported { policy: policy.into(), container: "web".into(), reason: reason.into() }
 }
@@ -324,7 +356,7 @@ fn a_hook_that_takes_no_program_is_reported_for_each_policy_on_it() {
     assert_eq!(calls[3..], ["attach 7 egress: Unsupported", "attach 7 ingress", "attach 8 egress"]);
     let reason = "not on this interface";
     let expected = [unsupported("p", reason), unsupported("q", reason)].into();
-    assert_eq!(outcome, Outcome { done: 5, failed: 0, unsupported: expected });
+    assert_eq!(outcome, Outcome { done: 5, unsupported: expected, ..Outcome::default() });
     let (calls, outcome) = bench.answered(&plan, &[Some(Failure::Unsupported)]);
     assert_eq!(calls, ["attach 7 egress: Unsupported"], "somebody may have changed something");
     assert_eq!(outcome.unsupported.len(), 2, "and it is still so");

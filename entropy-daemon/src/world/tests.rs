@@ -1,10 +1,11 @@
 use std::{os::fd::AsRawFd as _, path::PathBuf};
 
+use netlink_packet_route::link::InfoKind;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    docker::EngineVersion,
+    docker::{Attachment, EngineVersion},
     endpoints::{
         Reach,
         testing::{attachment, container, on},
@@ -184,6 +185,37 @@ fn the_veth_of_a_container_is_found_by_its_namespace_file_or_its_process() {
             ("z".to_owned(), Ok(vec!["vfirst".to_owned()])),
         ];
         assert_eq!(found(&world, &netlink).await, expected, "and sorted by name, not by id");
+    });
+}
+
+#[test]
+fn the_veth_of_a_container_that_is_being_started_is_awaited_and_then_found_by_its_address() {
+    in_namespace(|| async {
+        let netlink = Netlink::new().unwrap();
+        let other = OtherNamespace::new();
+        netlink.add_veth("host", "inside", None).await;
+        let bridge = netlink.add_link("bridge", InfoKind::Bridge).await;
+        let host = netlink.index_of("host").await;
+        netlink.set_master(host, bridge).await;
+        let inside = netlink.link(netlink.index_of("inside").await).await.unwrap().unwrap();
+        let place = Attachment {
+            mac: inside.mac.map(|mac| mac.to_uppercase()),
+            ..attachment("front", "aa", &["172.18.0.2"])
+        };
+        let web = Container { state: State::Created, ..on(container("web", ""), &[place]) };
+        let mut world = after([Update::Changed(web.clone())]);
+        let targets = world.targets(&netlink).await.unwrap();
+        let names: Vec<&str> = targets[0].coming.iter().map(|to| &*to.name).collect();
+        assert_eq!(names, ["host"]);
+        assert_eq!(found(&world, &netlink).await, [("web".to_owned(), Ok(vec![]))]);
+        netlink.move_link(inside.index, &other.file).await;
+        let expected = [("web".to_owned(), Ok(vec!["host".to_owned()]))];
+        assert_eq!(found(&world, &netlink).await, expected, "in the container's namespace");
+        assert!(world.targets(&netlink).await.unwrap()[0].coming.is_empty());
+        // Then it runs, and the engine says where.
+        let running = Container { state: State::Running, sandbox_key: Some(other.path()), ..web };
+        world.note(Update::Changed(running));
+        assert_eq!(found(&world, &netlink).await, expected);
     });
 }
 

@@ -1,6 +1,6 @@
 //! TCP throughput behind a delay, against netem's.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use entropy_common::{
@@ -22,11 +22,9 @@ const FLOWS: [usize; 2] = [1, 8];
 const LEAST: f64 = 0.95;
 /// Runs of each side.
 const RUNS: usize = 5;
-/// Where the criterion does not hold after them, there are more, up to this: on a busy machine single
-/// runs differ by far more than what is looked for. All runs count.
-const MOST_RUNS: usize = RUNS;
-/// After this there are no more than [`RUNS`].
-const BUDGET: Duration = Duration::from_secs(450);
+/// How long the flows run before what they carry counts, and how long it does.
+const WARM_UP: Duration = Duration::from_millis(300);
+const WINDOW: Duration = Duration::from_millis(500);
 
 /// Measures all ways, directions and families.
 pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
@@ -34,7 +32,6 @@ pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
         rule: Rule { delay: Delay::constant(DELAY_MS * 1_000_000), ..Rule::NONE },
         tc: format!("netem delay {DELAY_MS}ms limit 1000000"),
     };
-    let start = Instant::now();
     for way in Way::ALL {
         for direction in Direction::ALL {
             for family in FAMILIES {
@@ -43,12 +40,7 @@ pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
                     if bench.quick && (flows == 8) != (family == 6) {
                         continue;
                     }
-                    let most = match (bench.quick, start.elapsed() < BUDGET) {
-                        (true, _) => 2,
-                        (false, true) => MOST_RUNS,
-                        (false, false) => RUNS,
-                    };
-                    report.add(case(bench, &fault, (way, direction, family), (flows, most))?);
+                    report.add(case(bench, &fault, (way, direction, family), flows)?);
                 }
             }
         }
@@ -60,26 +52,23 @@ fn case(
     bench: &mut Bench,
     fault: &Fault,
     (way, direction, family): (Way, Direction, u8),
-    (flows, most): (usize, usize),
+    flows: usize,
 ) -> Result<Row> {
     let (mut samples, mut idle) = ([const { Vec::new() }; 3], [const { Vec::new() }; 3]);
-    for run in 0..most {
-        if run > 0 && run % RUNS == 0 && ratio(&samples) >= LEAST {
-            break;
-        }
+    let runs = if bench.quick { 2 } else { RUNS };
+    for run in 0..runs {
         // ABBA: what drifts hits both alike.
         let order = [Side::Entropy, Side::Netem];
         let order = if run % 2 == 0 { order } else { [order[1], order[0]] };
         let without = (run == 0).then_some(Side::Without);
         for side in without.into_iter().chain(order) {
             let carried = bench.with(side, direction, fault, |bench| {
-                once(&bench.site, (way, direction, family), flows, bench.quick)
+                once(&bench.site, (way, direction, family), flows)
             })?;
             samples[side as usize].push(carried.bits / 1e6);
             idle[side as usize].push(carried.idle * 100.0);
         }
     }
-    let runs = samples[1].len();
     let pairs = samples[1].iter().zip(&samples[2]).map(|(ours, theirs)| ours / theirs);
     let pairs = pairs.fold([f64::INFINITY, 0.0], |[low, high], x| [low.min(x), high.max(x)]);
     let idle = idle.map(|mut sample| median(&mut sample));
@@ -111,12 +100,6 @@ fn case(
     })
 }
 
-/// Median of Entropy's runs, as a share of netem's.
-fn ratio(samples: &[Vec<f64>; 3]) -> f64 {
-    let [entropy, netem] = [1, 2].map(|side: usize| median(&mut samples[side].clone()));
-    entropy / netem
-}
-
 const fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
@@ -125,13 +108,11 @@ fn once(
     site: &Site,
     (way, direction, family): (Way, Direction, u8),
     flows: usize,
-    quick: bool,
 ) -> Result<Carried> {
     let far = site.far(way);
     let ends = match direction {
         Direction::Egress => (&site.container, far, Site::far_address(way, family)),
         Direction::Ingress => (far, &site.container, Site::container_address(family)),
     };
-    let window = Duration::from_millis(if quick { 500 } else { 900 });
-    tcp::throughput(ends, flows, Duration::from_millis(500), window)
+    tcp::throughput(ends, flows, WARM_UP, WINDOW)
 }

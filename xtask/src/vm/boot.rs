@@ -127,7 +127,7 @@ fn command(plan: &Plan, kvm: bool) -> Command {
         if plan.machine.counted {
             let firmware = qemu::firmware().map(|folder| format!("-L {} ", folder.display()));
             vng.arg(format!(
-                "--qemu-opts={}-accel tcg,thread=single -icount shift=1,sleep=off",
+                "--qemu-opts={}-accel tcg,thread=single -icount shift=2,sleep=off",
                 firmware.unwrap_or_default()
             ));
         } else if !qemu::emulates_patching() {

@@ -33,7 +33,7 @@ fn target(name: &str, labels: &str, index: Option<u32>) -> Target {
         Some(index) => Reach::Endpoints(vec![endpoint(index)]),
         None => Reach::Unsupported("host network".into()),
     };
-    Target { container, reach }
+    Target { container, reach, coming: Vec::new() }
 }
 
 /// Three policies on a web container, a database and one in the host's network.

@@ -21,7 +21,7 @@ fn target(number: u32) -> Target {
         container: container.id.clone(),
         network: "net".into(),
     };
-    Target { container, reach: Reach::Endpoints(vec![endpoint]) }
+    Target { container, reach: Reach::Endpoints(vec![endpoint]), coming: Vec::new() }
 }
 
 fn names(target: &str, targets: &[Target]) -> Vec<String> {

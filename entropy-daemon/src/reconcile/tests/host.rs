@@ -164,7 +164,7 @@ impl Host {
             };
             let netns = NetnsId::Id(owner.unwrap_or(*who) as i32);
             let reach = of_container(container, Some(netns), &links);
-            Target { container: container.clone(), reach }
+            Target { container: container.clone(), reach, coming: Vec::new() }
         };
         let targets: Vec<_> = self.containers.iter().map(target).collect();
         let mut plan = plan(&self.policies, &targets, 1, &Guard::default());
