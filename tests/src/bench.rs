@@ -4,6 +4,7 @@
 use std::{fmt::Write as _, time::Instant};
 
 use anyhow::{Context as _, Result};
+use clap::Args;
 use entropy_common::{
     chance::{Probability, correlated::Chance},
     fault::{
@@ -23,25 +24,32 @@ use crate::{
 
 /// Which of the cases is a plain delay.
 const DELAY: usize = 3;
-/// Packets of one look.
-const PACKETS: u32 = 100_000;
-/// Looks, of which the quickest counts: what else the machine does only makes them slower.
-const LOOKS: usize = 30;
 /// Bytes of the payload.
 const FILLING: usize = 26;
+
+/// How often to look.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Options {
+    /// Packets of one look
+    #[arg(long, default_value_t = 100_000)]
+    packets: u32,
+    /// Looks, of which the quickest counts: what else the machine does only makes them slower
+    #[arg(long, default_value_t = 30)]
+    looks: u32,
+}
 
 /// Measures, and prints a table. Returns the exit code, 0.
 ///
 /// # Errors
 /// When the object is not built, or this is not root.
-pub fn run() -> Result<u8> {
+pub fn run(options: &Options) -> Result<u8> {
     let mut object = Object::load()?;
     let hook = HookKey::new(LOOPBACK, Direction::Egress);
     let frames = [frame(false)?, frame(true)?];
     let mut table =
         format!("{:<40}{:>12}{:>12}\n", "NANOSECONDS A PACKET", "TCP, IPv4", "TCP, IPv6");
     let mut row = |object: &mut Object, what: &str| -> Result<()> {
-        let [v4, v6] = [&frames[0], &frames[1]].map(|frame| quickest(object, frame));
+        let [v4, v6] = [&frames[0], &frames[1]].map(|frame| quickest(object, frame, options));
         writeln!(table, "{what:<40}{:>12.0}{:>12.0}", v4?, v6?).context("write a row")
     };
     row(&mut object, "no rules on the hook")?;
@@ -55,7 +63,8 @@ pub fn run() -> Result<u8> {
     row(&mut object, &format!("{what}, two guarded ports"))?;
     print!("{table}");
     println!(
-        "\nDeciding only, the quickest of {LOOKS} looks at {PACKETS} packets each. What the kernel"
+        "\nDeciding only, the quickest of {} looks at {} packets each. What the kernel",
+        options.looks, options.packets
     );
     println!("takes for a test run itself is in all rows.");
     Ok(0)
@@ -113,13 +122,13 @@ fn frame(v6: bool) -> Result<Vec<u8>> {
 }
 
 /// Nanoseconds of one packet.
-fn quickest(object: &mut Object, frame: &[u8]) -> Result<f64> {
+fn quickest(object: &mut Object, frame: &[u8], options: &Options) -> Result<f64> {
     let program = object.hook(Direction::Egress)?;
     let mut best = f64::INFINITY;
-    for _ in 0..LOOKS {
+    for _ in 0..options.looks {
         let start = Instant::now();
-        program.repeat(frame, Skb::FORWARDED, PACKETS)?;
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(PACKETS));
+        program.repeat(frame, Skb::FORWARDED, options.packets)?;
+        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(options.packets));
     }
     Ok(best)
 }

@@ -45,7 +45,7 @@ enum Verb {
     /// Show loss and partition between real containers: before, during and after
     Demo,
     /// Measure what a packet costs on this kernel
-    Bench,
+    Bench(bench::Options),
     /// Measure what Entropy realises of what is asked, with netem beside it
     Fidelity(fidelity::Options),
 }
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Engine { private, command } => with_engine(private, &command),
         Verb::Demo => demo::run(),
-        Verb::Bench => bench::run(),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Fidelity(options) => fidelity::run(&options),
     };
     match result {

@@ -1,56 +1,191 @@
 //! A fault is in place before a container sends its first packet.
 
-use std::thread;
+use std::{fs, thread, time::Duration};
 
-use anyhow::Result;
-use entropy_tests::{docker::Container, skip, wait::patience};
+use anyhow::{Context as _, Result};
+use entropy_tests::{
+    docker::Container,
+    skip,
+    stats::Binomial,
+    wait::{patience, until_true},
+};
 
-use crate::stage::{Cast, Stage, stage};
+use crate::stage::{Cast, Running, Stage, stage};
 
-/// Containers that are started one after the other; a tenth of them in a virtual machine.
-fn starts() -> u32 {
+/// Echo requests of a container.
+const PACKETS: u32 = 20;
+/// Containers that are started at the same time.
+const TOGETHER: u32 = 5;
+
+/// How often to start a container; a virtual machine needs half a minute for each.
+fn starts(machine: u32) -> u32 {
     match (std::env::var_os("ENTROPY_FULL").is_some(), skip::virtual_machine().is_some()) {
-        (true, _) => 200,
-        (false, false) => 20,
-        (false, true) => 3,
+        (true, false) => 200,
+        (true, true) => 20,
+        (false, false) => machine,
+        (false, true) => 2,
     }
 }
 
-/// A container whose first instruction pings, in a network; its exit code is 0 if anything came back.
+/// A container whose first instruction sends [`PACKETS`] echo requests to the client.
 fn pinging(stage: &Stage, cast: &Cast, number: u32, v6: bool) -> Result<Container> {
     let target = if v6 { cast.client.at.v6.to_string() } else { cast.client.at.v4.to_string() };
-    let command = ["/bin/ping", "-q", "-c", "5", "-i", "0.01", "-W", "1", &target];
-    stage.docker.create_with(&format!("first-{number}"), "app=first", cast.network.name(), &command)
+    let count = PACKETS.to_string();
+    let command = ["/bin/ping", "-q", "-c", &count, "-i", "0.01", "-W", "1", &target];
+    let name = format!("first-{number}");
+    stage.docker.create_with(&name, "app=first", cast.network.name(), &command)
+}
+
+/// How many echo requests have come to a container, of both families.
+fn requests(at: &Running) -> Result<u64> {
+    let count = |file: &str, name: &str, header: Option<&str>| {
+        let text = fs::read_to_string(format!("/proc/thread-self/net/{file}"))?;
+        let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let value = match header {
+            // IPv4 has a line of names above the line of values.
+            Some(header) => {
+                let names = lines.find(|words| words.first() == Some(&header));
+                let place = names.and_then(|names| names.iter().position(|word| *word == name));
+                lines.next().zip(place).and_then(|(values, place)| values.get(place).copied())
+            }
+            None => lines.find(|words| words.first() == Some(&name)).map(|words| words[1]),
+        };
+        value.and_then(|value| value.parse::<u64>().ok()).with_context(|| format!("no {name}"))
+    };
+    at.container.netns()?.run(|| {
+        anyhow::Ok(count("snmp", "InEchos", Some("Icmp:"))? + count("snmp6", "Icmp6InEchos", None)?)
+    })?
+}
+
+/// What comes to the client of one start of a container.
+fn arrivals(cast: &Cast, start: impl FnOnce() -> Result<()>) -> Result<u64> {
+    let before = requests(&cast.client)?;
+    start()?;
+    Ok(requests(&cast.client)? - before)
+}
+
+/// Starts it and waits for its end.
+fn run(container: &Container) -> Result<()> {
+    container.start()?;
+    container.wait().map(drop)
+}
+
+/// Starts the daemon with a policy and waits until it follows the engine.
+fn daemon(stage: &Stage, policy: &str) -> Result<entropy_tests::daemon::Daemon> {
+    stage.policy("cut", policy)?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_log("connected to container engine")?;
+    thread::sleep(patience(1) / 2);
+    Ok(daemon)
 }
 
 #[test]
 fn no_packet_of_a_container_that_starts_escapes() -> Result<()> {
     let stage = stage!(every kernel);
     let cast = stage.cast()?;
-    let control = pinging(&stage, &cast, 0, false)?;
-    control.start()?;
-    assert_eq!(control.wait()?, 0, "without a policy something comes back");
-    control.remove()?;
-
-    stage.policy("cut", "target = 'app=first'\ndirection = 'egress'\nloss = '100%'")?;
-    let daemon = stage.installation.start(&[])?;
-    daemon.await_log("connected to container engine")?;
-    thread::sleep(patience(1) / 2);
+    for v6 in [false, true] {
+        let control = pinging(&stage, &cast, 0, v6)?;
+        let came = arrivals(&cast, || run(&control))?;
+        assert!(came > 0, "without a policy they come, IPv6: {v6}");
+        control.remove()?;
+    }
+    let daemon = daemon(&stage, "target = 'app=first'\ndirection = 'egress'\nloss = '100%'")?;
     let mut escaped = Vec::new();
-    for number in 1..=starts() {
+    for number in 1..=starts(10) {
         let container = pinging(&stage, &cast, number, number % 2 == 0)?;
-        container.start()?;
-        if container.wait()? == 0 {
-            escaped.push(number);
-        }
+        let first = arrivals(&cast, || run(&container))?;
         // The second time it has been seen before.
-        container.restart()?;
-        if container.wait()? == 0 {
-            escaped.push(1000 + number);
+        let again = arrivals(&cast, || {
+            container.restart()?;
+            container.wait().map(drop)
+        })?;
+        if first + again > 0 {
+            escaped.push((number, first, again));
         }
         container.remove()?;
     }
-    println!("{} starts and as many restarts", starts());
-    assert!(escaped.is_empty(), "packets of {escaped:?} escaped");
+    println!("{} starts and as many restarts of {PACKETS} packets each", starts(10));
+    assert!(escaped.is_empty(), "packets of (start, first, again) {escaped:?} escaped");
+    daemon.stop()
+}
+
+#[test]
+fn no_packet_escapes_when_several_containers_start_at_once() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let daemon = daemon(&stage, "target = 'app=first'\nloss = '100%'")?;
+    for round in 0..starts(10) / TOGETHER {
+        let containers: Vec<Container> = (1..=TOGETHER)
+            .map(|number| pinging(&stage, &cast, round * TOGETHER + number, number % 2 == 0))
+            .collect::<Result<_>>()?;
+        let came = arrivals(&cast, || {
+            thread::scope(|scope| {
+                let all: Vec<_> = containers.iter().map(|one| scope.spawn(|| run(one))).collect();
+                all.into_iter().try_for_each(|one| match one.join() {
+                    Ok(result) => result,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
+            })
+        })?;
+        assert_eq!(came, 0, "round {round} of {TOGETHER} containers");
+        containers.into_iter().try_for_each(Container::remove)?;
+    }
+    daemon.stop()
+}
+
+#[test]
+fn the_first_packets_follow_the_rate() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let daemon =
+        daemon(&stage, "target = 'app=first'\ndirection = 'egress'\nloss = '50%'\nseed = 3")?;
+    let mut came = 0;
+    for number in 1..=starts(10) {
+        let container = pinging(&stage, &cast, number, number % 2 == 0)?;
+        came += arrivals(&cast, || run(&container))?;
+        container.remove()?;
+    }
+    let sent = u64::from(starts(10) * PACKETS);
+    println!("{came} of {sent} packets came");
+    let interval = Binomial::new(sent, 0.5).interval(0.001);
+    assert!(interval.contains(&came), "{came} of {sent}, expected {interval:?}");
+    daemon.stop()
+}
+
+#[test]
+fn a_network_that_is_connected_at_run_time_is_covered_from_its_first_packet() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let second = stage.docker.network("second", 9)?;
+    let peer = stage.run("peer", "app=peer", &second)?;
+    let target = peer.at.v4.to_string();
+    let command = ["/bin/ping", "-q", "-i", "0.002", "-c", "100000", &target];
+    let joins = |container: &Container| {
+        let before = requests(&peer)?;
+        second.connect(container)?;
+        thread::sleep(Duration::from_millis(500));
+        anyhow::Ok(requests(&peer)? - before)
+    };
+    let busy = |name: &str| {
+        let network = cast.network.name();
+        let container = stage.docker.create_with(name, "app=busy", network, &command)?;
+        container.start()?;
+        anyhow::Ok(container)
+    };
+    let control = busy("control")?;
+    assert!(joins(&control)? > 0, "without a policy they come");
+    control.remove()?;
+    let daemon = daemon(&stage, "target = 'app=busy'\ndirection = 'egress'\nloss = '100%'")?;
+    let mut escaped = Vec::new();
+    for number in 1..=starts(5) {
+        let container = busy(&format!("busy-{number}"))?;
+        until_true("the policy is in force", patience(10), || {
+            Ok(daemon.maps().is_some_and(|maps| !maps.hooks.is_empty()))
+        })?;
+        escaped.push(joins(&container)?);
+        container.remove()?;
+    }
+    println!("escaped at each connect: {escaped:?}");
+    assert!(escaped.iter().all(|count| *count == 0), "packets escaped: {escaped:?}");
     daemon.stop()
 }

@@ -53,7 +53,7 @@ enum Verb {
     /// Show faults between real containers, here or in a virtual machine
     Demo,
     /// Measure what a packet costs, on this machine's kernel
-    Bench,
+    Bench(bench::Arguments),
     /// Measure what Entropy realises of what is asked, beside netem, in virtual machines
     Fidelity(fidelity::Arguments),
     /// Check formatting, clippy, documentation and the rules of the house
@@ -88,7 +88,7 @@ fn dispatch(verb: Verb) -> Result<u8> {
         }
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Demo => return demo::run(),
-        Verb::Bench => return bench::run(),
+        Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Fidelity(arguments) => return fidelity::run(&arguments),
         Verb::Lint => lint::run()?,
         Verb::Dist => dist::run()?,

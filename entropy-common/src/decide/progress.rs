@@ -1,7 +1,7 @@
 //! What is known of a packet between two rules, and in the end.
 
 use crate::{
-    decide::{Environment, Waiting},
+    decide::{Environment, Waiting, clear},
     fault::delay::{CONSTANT, MAX_DELAY_NS, at_most, keep_order},
     memory::{Memory, Word},
     record,
@@ -129,25 +129,15 @@ impl Progress {
             in_turn,
             used_up,
         } = self;
-        *link_ns = 0;
-        *delay_ns = 0;
-        *jump_ns = 0;
-        *hold_ns = 0;
-        *departure_ns = 0;
-        *acting = 0;
-        *duplicated = 0;
-        *slots = 0;
-        *delayed = 0;
-        *keeper = 0;
-        *keeps = 0;
-        *lost = 0;
-        *mark_ce = 0;
-        *wire = 0;
-        *has_delay = 0;
-        *overtakes = 0;
-        *shielded = 0;
-        *in_turn = 0;
-        *used_up = 0;
+        for field in [link_ns, delay_ns, jump_ns, hold_ns, departure_ns] {
+            clear(field);
+        }
+        for field in [
+            acting, duplicated, slots, delayed, keeper, keeps, lost, mark_ce, wire, has_delay,
+            overtakes, shielded, in_turn, used_up,
+        ] {
+            clear(field);
+        }
     }
 
     /// Whether the second pass has anything to do.

@@ -5,7 +5,7 @@
 //! are a function of its seed and that number.
 
 use crate::{
-    decide::{Environment, Tally, matches},
+    decide::{Environment, Tally, clear, matches},
     fault::corrupt::{Corrupt, Damage},
     packet::Packet,
     record,
@@ -40,7 +40,10 @@ impl Crossing {
     /// The beginning of a frame's way, wherever the memory was before.
     #[inline(always)]
     pub fn begin(&mut self) {
-        *self = Self::ZERO;
+        let Self { corrupted, corrupt_draw, silent, lost, mark_ce, _pad: _ } = self;
+        for field in [corrupted, corrupt_draw, silent, lost, mark_ce] {
+            clear(field);
+        }
     }
 
     /// Notes that a rule damages the frame. The first one says where; the damage is silent if any of

@@ -23,8 +23,8 @@ const LEAST: f64 = 0.95;
 /// Runs of each side.
 const RUNS: usize = 5;
 /// How long the flows run before what they carry counts, and how long it does.
-const WARM_UP: Duration = Duration::from_millis(300);
-const WINDOW: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_millis(500);
+const WINDOW: Duration = Duration::from_millis(700);
 
 /// Measures all ways, directions and families.
 pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
