@@ -166,7 +166,22 @@ impl Installation {
     ///
     /// # Errors
     /// When it ends before it has its maps.
-    pub fn spawn(&self, mut command: Command) -> Result<Daemon> {
+    pub fn spawn(&self, command: Command) -> Result<Daemon> {
+        let mut daemon = self.launch(command)?;
+        until_true("entropyd has its maps", patience(30), || {
+            if let Some(status) = daemon.poll()? {
+                bail!("entropyd ended with {status}:\n{}", daemon.log());
+            }
+            Ok(daemon.log().contains("datapath ready"))
+        })?;
+        Ok(daemon)
+    }
+
+    /// As [`Installation::spawn`], but waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch(&self, mut command: Command) -> Result<Daemon> {
         let (log, path) = tempfile::Builder::new()
             .prefix("log-")
             .tempfile_in(self.directory.path())?
@@ -176,14 +191,7 @@ impl Installation {
         // SAFETY: prctl is a system call, which is all the closure does after the fork.
         unsafe { command.pre_exec(die_with_parent) };
         let child = command.spawn().context("start entropyd")?;
-        let mut daemon = Daemon { child, log: path, ended: None };
-        until_true("entropyd has its maps", patience(30), || {
-            if let Some(status) = daemon.poll()? {
-                bail!("entropyd ended with {status}:\n{}", daemon.log());
-            }
-            Ok(daemon.log().contains("datapath ready"))
-        })?;
-        Ok(daemon)
+        Ok(Daemon { child, log: path, ended: None })
     }
 
     /// Runs `entropyctl` to its end.

@@ -18,19 +18,19 @@ use object::Foreign;
 const FEW: u64 = 20;
 
 /// Loses what nobody sends, so that all that is sent gets to the others.
-fn harmless(rate: u64) -> String {
+pub(crate) fn harmless(rate: u64) -> String {
     format!("target = 'app=owned'\nmatch = {{ port = 9 }}\nloss = '{rate}%'")
 }
 
 /// Two containers, one of which has foreign things on its veth.
-struct Shared {
-    web: Running,
+pub(crate) struct Shared {
+    pub(crate) web: Running,
     ways: [[Way; 2]; 2],
     foreign: Foreign,
 }
 
 impl Shared {
-    fn new(stage: &Stage) -> Result<Self> {
+    pub(crate) fn new(stage: &Stage) -> Result<Self> {
         let cast = stage.cast()?;
         let web = stage.run("owned", "app=owned", &cast.network)?;
         let ways = [cast.client.ways_to(&web)?, web.ways_to(&cast.client)?];
@@ -41,7 +41,7 @@ impl Shared {
     }
 
     /// Everything foreign is in its place and sees every packet.
-    fn foreign_things_work(&self) -> Result<()> {
+    pub(crate) fn foreign_things_work(&self) -> Result<()> {
         let before = self.foreign.counts()?;
         for ways in &self.ways {
             let arrived = pass(ways, FEW)?;

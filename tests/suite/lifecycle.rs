@@ -21,6 +21,7 @@ use entropy_tests::{
 use crate::stage::{Cast, Running, Stage, pass, stage};
 
 mod engine;
+mod storm;
 
 /// Datagrams for one look.
 const FEW: u64 = 20;
