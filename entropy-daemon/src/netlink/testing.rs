@@ -109,6 +109,10 @@ impl Netlink {
         self.index_of(name).await
     }
 
+    pub(crate) async fn add_bridge(&self, name: &str) -> u32 {
+        self.add_link(name, InfoKind::Bridge).await
+    }
+
     pub(crate) async fn add_link(&self, name: &str, kind: InfoKind) -> u32 {
         self.add(named(name), vec![LinkInfo::Kind(kind)]).await;
         self.index_of(name).await

@@ -1,6 +1,5 @@
 use std::{os::fd::AsRawFd as _, path::PathBuf};
 
-use netlink_packet_route::link::InfoKind;
 use proptest::prelude::*;
 
 use super::*;
@@ -194,7 +193,7 @@ fn the_veth_of_a_container_that_is_being_started_is_awaited_and_then_found_by_it
         let netlink = Netlink::new().unwrap();
         let other = OtherNamespace::new();
         netlink.add_veth("host", "inside", None).await;
-        let bridge = netlink.add_link("bridge", InfoKind::Bridge).await;
+        let bridge = netlink.add_bridge("bridge").await;
         let host = netlink.index_of("host").await;
         netlink.set_master(host, bridge).await;
         let inside = netlink.link(netlink.index_of("inside").await).await.unwrap().unwrap();

@@ -78,8 +78,10 @@ fn receive_class(socket: &UdpSocket) -> io::Result<u8> {
     if header.is_null() {
         return Err(io::Error::other("no traffic class with a datagram"));
     }
-    // SAFETY: the header is inside of `control`, and a byte of data behind it.
-    Ok(unsafe { *libc::CMSG_DATA(header) })
+    // SAFETY: the header is inside of `control`.
+    let class = unsafe { libc::CMSG_DATA(header) };
+    // SAFETY: behind it is the byte that was asked for.
+    Ok(unsafe { *class })
 }
 
 /// Sends `count` datagrams, `together` of them at a time as one super-packet (`UDP_SEGMENT` of udp(7)),
@@ -93,7 +95,7 @@ pub fn send_together(
     address: IpAddr,
     (count, together): (u32, usize),
 ) -> Result<Vec<Vec<u8>>> {
-    ensure!(count as usize % together == 0, "{count} is not a multiple of {together}");
+    ensure!((count as usize).is_multiple_of(together), "{count} is not a multiple of {together}");
     let (sender, receiver) = pair(from, to, address)?;
     let length = LENGTH as libc::c_int;
     set(&sender, libc::SOL_UDP, libc::UDP_SEGMENT, length).context("ask for segmentation")?;
