@@ -3,7 +3,10 @@
 
 mod container;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -148,12 +151,28 @@ impl Docker {
         mode: &str,
         command: &[&str],
     ) -> Result<Container> {
-        let name = format!("{LABEL}-{name}");
         let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        self.create_labelled(name, &[(key.to_owned(), value.to_owned())], mode, command)
+    }
+
+    /// As [`Docker::create_with`], with any labels.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn create_labelled(
+        &self,
+        name: &str,
+        labels: &[(String, String)],
+        mode: &str,
+        command: &[&str],
+    ) -> Result<Container> {
+        let name = format!("{LABEL}-{name}");
+        let ours = (LABEL.to_owned(), self.mark.clone());
+        let labels = labels.iter().cloned().chain([ours]).collect::<BTreeMap<_, _>>();
         let body = json!({
             "Image": IMAGE,
             "Cmd": command,
-            "Labels": { LABEL: self.mark, key: value },
+            "Labels": labels,
             "HostConfig": { "NetworkMode": mode },
         });
         let answer = self.api.call("POST", &format!("/containers/create?name={name}"), &body)?;

@@ -14,6 +14,7 @@ mod first;
 mod foreign;
 mod guard;
 mod hidden;
+mod hostile;
 mod layout;
 mod lease;
 mod lifecycle;
