@@ -1,6 +1,9 @@
 //! Killed at any moment, again and again.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use entropy_tests::{
@@ -9,6 +12,7 @@ use entropy_tests::{
     snapshot::Snapshot,
 };
 
+use super::Cut;
 use crate::{
     foreign::{Shared, harmless},
     stage::stage,
@@ -46,4 +50,25 @@ fn whenever_it_is_killed_the_next_start_mends_what_is_left_and_touches_nothing_e
     daemon.stop()?;
     before.assert_restored()?;
     shared.foreign_things_work()
+}
+
+/// Each time a daemon is killed in the middle of a fault.
+#[test]
+fn a_kill_ends_the_faults_every_time() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let times = if std::env::var_os("ENTROPY_FULL").is_some() { 200 } else { 5 };
+    let mut took = Vec::new();
+    for _ in 0..times {
+        let daemon = cut.start(&stage, &[])?;
+        let start = Instant::now();
+        daemon.kill()?;
+        cut.time_until_it_flows()?;
+        took.push(start.elapsed());
+    }
+    took.sort_unstable();
+    // How long it takes is told and not asserted. Without links it would be the lease, 5 s.
+    let within = took.iter().filter(|took| **took <= Duration::from_millis(250)).count();
+    println!("{within} of {times} within 250 ms of the kill, the longest {:?}", took.last());
+    Ok(())
 }
