@@ -23,7 +23,7 @@ fn starts(machine: u32) -> u32 {
         (true, false) => 200,
         (true, true) => 20,
         (false, false) => machine,
-        (false, true) => 2,
+        (false, true) => 1,
     }
 }
 

@@ -33,6 +33,7 @@ mod shares;
 mod site;
 mod slot;
 mod stage;
+mod surroundings;
 mod upgrade;
 mod verdicts;
 mod waiting;

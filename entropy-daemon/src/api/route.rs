@@ -83,13 +83,13 @@ async fn guard(request: Request, next: Next) -> Response {
 
 async fn unknown(request: Request) -> Refused {
     let path = request.uri().path().escape_debug().to_string();
-    let error = format!("there is no {path}: see README, Control API");
+    let error = format!("there is no {path}: see README, Control");
     Refused::new(StatusCode::NOT_FOUND, error)
 }
 
 async fn not_allowed(request: Request) -> Refused {
     let (method, path) = (request.method(), request.uri().path().escape_debug());
-    let error = format!("{path} does not take {method}: see README, Control API");
+    let error = format!("{path} does not take {method}: see README, Control");
     Refused::new(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 

@@ -1,21 +1,23 @@
-//! Killed at any moment, again and again.
+//! Killed at any moment, and containers that change all the time.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use entropy_tests::{
+    docker::Network,
     random::{Random, seed},
     skip,
     snapshot::Snapshot,
+    wait::{patience, until_true},
 };
 
 use super::Cut;
 use crate::{
     foreign::{Shared, harmless},
-    stage::stage,
+    stage::{Stage, stage},
 };
 
 /// Kills, and the longest life before one: some starts get to the end of their first round by then.
@@ -71,4 +73,99 @@ fn a_kill_ends_the_faults_every_time() -> Result<()> {
     let within = took.iter().filter(|took| **took <= Duration::from_millis(250)).count();
     println!("{within} of {times} within 250 ms of the kill, the longest {:?}", took.last());
     Ok(())
+}
+
+/// Containers that change at the same time, and how often each does.
+fn changes() -> (usize, usize) {
+    if std::env::var_os("ENTROPY_FULL").is_some() { (4, 250) } else { (4, 5) }
+}
+
+/// One container through its changes.
+fn churn(
+    stage: &Stage,
+    networks: [&Network; 2],
+    name: &str,
+    times: usize,
+    mut random: Random,
+) -> Result<()> {
+    let make = |name: &str| stage.docker.run(name, "app=churn", networks[0]);
+    let mut container = make(name)?;
+    let mut is_connected = false;
+    for time in 0..times {
+        match random.below(4) {
+            0 => {
+                container.stop()?;
+                container.start()?;
+            }
+            1 => container.restart()?,
+            2 if is_connected => {
+                networks[1].disconnect(&container)?;
+                is_connected = false;
+            }
+            2 => {
+                networks[1].connect(&container)?;
+                is_connected = true;
+            }
+            _ => {
+                container.remove()?;
+                container = make(&format!("{name}-{time}"))?;
+                is_connected = false;
+            }
+        }
+    }
+    container.remove()
+}
+
+#[test]
+fn whatever_containers_go_through_nothing_of_it_stays() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let second = stage.docker.network("churn", 8)?;
+    let before = Snapshot::take()?;
+    stage.policy("churn", "target = 'app=churn'\nloss = '10%'\ndelay = '1ms'")?;
+    stage.policy("stays", "target = 'app=web'\nmatch = { port = 9 }\nloss = '100%'")?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("stays", &cast.web.at)?;
+    let seed = seed();
+    let (containers, times) = changes();
+    let round = |number: usize| {
+        thread::scope(|scope| {
+            let one = |place: usize| {
+                let random = Random::new(seed ^ (number * containers + place) as u64);
+                let name = format!("churn-{number}-{place}");
+                let (stage, networks) = (&stage, [&cast.network, &second]);
+                scope.spawn(move || churn(stage, networks, &name, times, random))
+            };
+            let all: Vec<_> = (0..containers).map(one).collect();
+            all.into_iter().try_for_each(|one| match one.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        // Only what does not change is left then.
+        until_true("the others are forgotten", patience(20), || {
+            Ok(daemon.maps().is_some_and(|maps| maps.hooks.len() == 2))
+        })
+    };
+    // The first one fills caches and pools.
+    round(0)?;
+    let (descriptors, memory) = (daemon.descriptors()?, resident_bytes(daemon.pid())?);
+    round(1)?;
+    let now = resident_bytes(daemon.pid())?;
+    println!("{} changes a round; resident: {memory} bytes, then {now}", containers * times);
+    until_true("descriptors are closed", patience(10), || {
+        Ok(daemon.descriptors()? <= descriptors + 5)
+    })?;
+    assert!(now < memory + (8 << 20), "{memory} bytes, then {now}");
+    assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
+    daemon.stop()?;
+    before.assert_restored()
+}
+
+/// Memory that a process has in use.
+fn resident_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
