@@ -19,6 +19,7 @@ use crate::{
     docker::{Container, Docker, Interface},
     netns::Netns,
     snapshot::Snapshot,
+    threads::outcome,
     wait::{patience, until_true},
 };
 
@@ -217,10 +218,7 @@ fn measure(scene: &Scene, stage: &Stage) -> Result<Vec<Pings>> {
     let pings = thread::scope(|scope| {
         let pings: Vec<_> =
             scene.paths.iter().map(|path| scope.spawn(move || ping(stage, path))).collect();
-        pings
-            .into_iter()
-            .map(|ping| ping.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect::<Result<Vec<Pings>>>()
+        pings.into_iter().map(|ping| outcome(ping.join())).collect::<Result<Vec<Pings>>>()
     })?;
     if start.elapsed() > Duration::from_secs(30) {
         say("(a slow machine: the pings took longer than they should)");

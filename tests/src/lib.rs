@@ -19,6 +19,7 @@ pub mod skip;
 pub mod snapshot;
 pub mod stats;
 pub mod stream;
+pub mod threads;
 pub mod traffic;
 pub mod wait;
 

@@ -22,6 +22,7 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute};
 
 use crate::{
     netlink::Netlink,
+    threads::outcome,
     wait::{patience, until_true},
 };
 
@@ -51,7 +52,7 @@ impl Netns {
                 })
                 .join()
         });
-        let file = joined(made).context("make a network namespace")?;
+        let file = outcome(made).context("make a network namespace")?;
         let namespace = Self { file, name: name.into() };
         namespace.run(quieten)??;
         namespace.up("lo")?;
@@ -100,7 +101,7 @@ impl Netns {
                 })
                 .join()
         });
-        joined(done).with_context(|| format!("enter network namespace {}", self.name))
+        outcome(done).with_context(|| format!("enter network namespace {}", self.name))
     }
 
     /// The calling thread, and all that it starts from now on, is inside for good.
@@ -265,13 +266,6 @@ impl Netns {
     /// When there is no such file or the kernel refuses.
     pub fn set_sysctl(&self, file: &str, value: &str) -> Result<()> {
         self.run(|| sysctl(file, value))?.with_context(|| format!("in {}", self.name))
-    }
-}
-
-fn joined<T>(result: thread::Result<io::Result<T>>) -> io::Result<T> {
-    match result {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 pub use self::options::{send_marked, send_together};
-use crate::{cpu, netns::Netns, random::Random, wait::patience};
+use crate::{cpu, netns::Netns, random::Random, threads::outcome, wait::patience};
 
 /// Bytes of a datagram. Its length is not one that a single wrong bit makes zero.
 pub const LENGTH: usize = 100;
@@ -81,10 +81,7 @@ fn stay_on_one_cpu() -> Result<()> {
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    match thread.join() {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    outcome(thread.join())
 }
 
 /// Datagrams one by one over some time, each with its number.

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{cpu, netns::Netns, random::Random, wait::patience};
+use crate::{cpu, netns::Netns, random::Random, threads::outcome, wait::patience};
 
 /// What is sent over and over; its length is a prime, so that no segment is like another one.
 static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| {
@@ -57,10 +57,7 @@ pub fn send_on_one_cpu(
 ) -> Result<Streamed> {
     let cpu = *cpu::allowed()?.first().context("no CPU")?;
     let work = || transfer(from, to, address, bytes, Some(cpu));
-    match thread::scope(|scope| scope.spawn(work).join()) {
-        Ok(streamed) => streamed,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    outcome(thread::scope(|scope| scope.spawn(work).join()))
 }
 
 fn transfer(
@@ -86,10 +83,7 @@ fn transfer(
             rest -= part.len();
         }
         drop(sender);
-        let wrong_bits = match receiving.join() {
-            Ok(received) => received?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        let wrong_bits = outcome(receiving.join())?;
         Ok(Streamed { wrong_bits, time: start.elapsed() })
     })
 }

@@ -17,6 +17,7 @@ use crate::{
     cpu,
     frames::{self, Flow},
     netns::Netns,
+    threads::outcome,
 };
 use socket::PacketSocket;
 
@@ -139,10 +140,7 @@ impl Receiver {
         }
         self.stop.store(STOP, Ordering::Relaxed);
         let thread = self.thread.take().context("the receiver has ended")?;
-        match thread.join() {
-            Ok(received) => received,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        outcome(thread.join())
     }
 }
 

@@ -13,6 +13,7 @@ use entropy_tests::{
     netns::Netns,
     numbered::Stream,
     skip,
+    threads::outcome,
     wait::{patience, until_true},
 };
 
@@ -85,13 +86,9 @@ fn changing_rules_loses_nothing_and_reorders_nothing_that_no_rule_matches() -> R
         let [untouched, touched] = streams.map(ScopedJoinHandle::join);
         changed.map(|()| (untouched, touched))
     })?;
-    let join = |result: thread::Result<Result<(u32, Vec<u32>)>>| match result {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic),
-    };
-    let (sent, came) = join(untouched)?;
+    let (sent, came) = outcome(untouched)?;
     assert!(came.iter().copied().eq(0..sent), "{} of {sent} came, or out of order", came.len());
-    let (sent, mut came) = join(touched)?;
+    let (sent, mut came) = outcome(touched)?;
     came.sort_unstable();
     assert!(came.iter().copied().eq(0..sent), "{} of {sent} came of those that waited", came.len());
     daemon.stop()

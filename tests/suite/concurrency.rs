@@ -12,6 +12,7 @@ use entropy_tests::{
     cpu, needs_root,
     object::{LOOPBACK, Object, Skb},
     skip,
+    threads::outcome,
 };
 
 use crate::rules::{lossy, udp};
@@ -43,10 +44,7 @@ fn two_cpus_lose_no_count_and_share_no_ordinal() -> Result<()> {
                 })
             })
             .into_iter()
-            .try_for_each(|thread| match thread.join() {
-                Ok(verdict) => verdict.map(drop),
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+            .try_for_each(|thread| outcome(thread.join()).map(drop))
     })?;
     let (state, total) = (object.state(1)?, 2 * u64::from(PACKETS));
     let length = udp().len() as u64;

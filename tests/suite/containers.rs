@@ -12,6 +12,7 @@ use entropy_common::rule::Direction;
 use entropy_tests::{
     daemon::Daemon,
     datagrams::Way,
+    threads::outcome,
     wait::{patience, until_true},
 };
 
@@ -73,10 +74,7 @@ fn undisturbed<T>(ways: &[Way; 2], work: impl FnOnce() -> Result<T>) -> Result<T
         });
         let worked = work();
         done.store(true, Ordering::Relaxed);
-        let sent = match stream.join() {
-            Ok(sent) => sent.context("somebody else's datagrams got lost")?,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        let sent = outcome(stream.join()).context("somebody else's datagrams got lost")?;
         ensure!(sent > FEW, "too few datagrams to tell");
         worked
     })

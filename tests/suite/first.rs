@@ -7,6 +7,7 @@ use entropy_tests::{
     docker::Container,
     skip,
     stats::Binomial,
+    threads::together,
     wait::{patience, until_true},
 };
 
@@ -118,15 +119,7 @@ fn no_packet_escapes_when_several_containers_start_at_once() -> Result<()> {
         let containers: Vec<Container> = (1..=TOGETHER)
             .map(|number| pinging(&stage, &cast, round * TOGETHER + number, number % 2 == 0))
             .collect::<Result<_>>()?;
-        let came = arrivals(&cast, || {
-            thread::scope(|scope| {
-                let all: Vec<_> = containers.iter().map(|one| scope.spawn(|| run(one))).collect();
-                all.into_iter().try_for_each(|one| match one.join() {
-                    Ok(result) => result,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
-            })
-        })?;
+        let came = arrivals(&cast, || together(&containers, run))?;
         assert_eq!(came, 0, "round {round} of {TOGETHER} containers");
         containers.into_iter().try_for_each(Container::remove)?;
     }

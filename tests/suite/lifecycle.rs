@@ -4,7 +4,6 @@ use std::{
     fs, io,
     process::Stdio,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +14,7 @@ use entropy_tests::{
     datagrams::Way,
     skip,
     snapshot::Snapshot,
+    threads::together,
     wait::{patience, until_true},
 };
 
@@ -209,13 +209,7 @@ fn container_restarts_cost_the_daemon_no_descriptors_and_no_child_processes() ->
         }
         Ok(())
     };
-    thread::scope(|scope| {
-        let threads: Vec<_> = webs.iter_mut().map(|web| scope.spawn(|| restart(web))).collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })?;
+    together(&mut webs, restart)?;
     assert_eq!(children(daemon.pid())?, "", "child processes");
     // Connections to the engine come and go; there must not be another descriptor for each restart.
     until_true("descriptors are closed", patience(10), || Ok(daemon.descriptors()? <= before + 5))

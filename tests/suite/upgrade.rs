@@ -18,6 +18,7 @@ use entropy_tests::{
     numbered::Stream,
     skip,
     snapshot::Snapshot,
+    threads::outcome,
     wait::{patience, until_true},
 };
 
@@ -98,13 +99,8 @@ fn under_traffic<const N: usize>(
             .map(|stream| scope.spawn(move || stream.run(PAUSE, || over.load(Ordering::Relaxed))));
         let done = work();
         over.store(true, Ordering::Relaxed);
-        let all: Vec<_> = running
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect::<Result<_>>()?;
+        let all: Vec<_> =
+            running.into_iter().map(|thread| outcome(thread.join())).collect::<Result<_>>()?;
         done?;
         all.try_into().map_err(|_| anyhow::anyhow!("not as many results as streams"))
     })

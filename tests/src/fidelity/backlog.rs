@@ -21,6 +21,7 @@ use crate::{
     cpu,
     frames::{End, Flow, Protocol},
     netns::Netns,
+    threads::outcome,
     traffic::{Receiver, socket::PacketSocket},
 };
 
@@ -181,9 +182,6 @@ fn blast(from: &Netns, flow: &Flow, burst: &Burst, speed: Option<f64>) -> Result
             }
             Ok(start.elapsed())
         });
-        match sent.join() {
-            Ok(took) => took,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        outcome(sent.join())
     })
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::nanoseconds;
-use crate::{clock::now_ns, netns::Netns, numbered::make_large};
+use crate::{clock::now_ns, netns::Netns, numbered::make_large, threads::outcome};
 
 /// Bytes of a packet's payload: time and number.
 const LENGTH: usize = 16;
@@ -169,9 +169,6 @@ fn exchange(
             thread::sleep(Duration::from_nanos(due.saturating_sub(now_ns())));
             send(number)?;
         }
-        match receiver.join() {
-            Ok(seen) => Ok(seen),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        Ok(outcome(receiver.join()))
     })
 }

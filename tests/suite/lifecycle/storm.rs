@@ -11,6 +11,7 @@ use entropy_tests::{
     random::{Random, seed},
     skip,
     snapshot::Snapshot,
+    threads::together,
     wait::{patience, until_true},
 };
 
@@ -129,18 +130,10 @@ fn whatever_containers_go_through_nothing_of_it_stays() -> Result<()> {
     let seed = seed();
     let (containers, times) = changes();
     let round = |number: usize| {
-        thread::scope(|scope| {
-            let one = |place: usize| {
-                let random = Random::new(seed ^ (number * containers + place) as u64);
-                let name = format!("churn-{number}-{place}");
-                let (stage, networks) = (&stage, [&cast.network, &second]);
-                scope.spawn(move || churn(stage, networks, &name, times, random))
-            };
-            let all: Vec<_> = (0..containers).map(one).collect();
-            all.into_iter().try_for_each(|one| match one.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+        together(0..containers, |place| {
+            let random = Random::new(seed ^ (number * containers + place) as u64);
+            let name = format!("churn-{number}-{place}");
+            churn(&stage, [&cast.network, &second], &name, times, random)
         })?;
         // Only what does not change is left then.
         until_true("the others are forgotten", patience(20), || {

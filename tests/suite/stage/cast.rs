@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Result, anyhow, ensure};
 use entropy_tests::docker::{Docker, Network};
+use entropy_tests::threads::outcome;
 
 use super::Running;
 
@@ -64,10 +65,7 @@ fn run_all<const N: usize>(
     let run = &run;
     let all = thread::scope(|scope| {
         let threads = names.map(|name| scope.spawn(move || run(name)));
-        threads.map(|thread| match thread.join() {
-            Ok(running) => running,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        threads.map(|thread| outcome(thread.join()))
     });
     let all = all.into_iter().collect::<Result<Vec<_>>>()?;
     all.try_into().map_err(|_| anyhow!("not as many containers as names"))
