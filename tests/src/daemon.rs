@@ -152,7 +152,7 @@ impl Installation {
     }
 
     /// Starts a daemon in the namespaces of the calling thread, with further arguments, and waits
-    /// until it has its maps.
+    /// until it has its maps and its control socket.
     ///
     /// # Errors
     /// When it ends before that.
@@ -165,14 +165,14 @@ impl Installation {
     /// Starts a daemon by a command that was made here.
     ///
     /// # Errors
-    /// When it ends before it has its maps.
+    /// When it ends before that.
     pub fn spawn(&self, command: Command) -> Result<Daemon> {
         let mut daemon = self.launch(command)?;
-        until_true("entropyd has its maps", patience(30), || {
+        until_true("entropyd can be asked", patience(30), || {
             if let Some(status) = daemon.poll()? {
                 bail!("entropyd ended with {status}:\n{}", daemon.log());
             }
-            Ok(daemon.log().contains("datapath ready"))
+            Ok(daemon.log().contains("control socket"))
         })?;
         Ok(daemon)
     }
