@@ -194,8 +194,7 @@ fn is_no_tcx(error: &anyhow::Error) -> bool {
     error.and_then(io::Error::raw_os_error) == Some(libc::EINVAL)
 }
 
-/// Puts a program on an interface, if it is not there yet. What could not be undone after an error is
-/// undone with the interface's other programs.
+/// Puts a program on an interface, if it is not there yet.
 pub(super) async fn attach(
     ebpf: &mut Ebpf,
     maps: &mut Maps,

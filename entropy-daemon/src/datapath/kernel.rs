@@ -183,8 +183,10 @@ impl Kernel {
         if let Err(error) = self.halt() {
             problems.push(anyhow!(error).context("halt"));
         }
-        let hooks: Vec<_> = self.attachments.values().flat_map(Attachment::hooks).collect();
-        for hook in hooks {
+        // All directions: an interface without programs may still have a qdisc of ours.
+        let indexes: Vec<u32> = self.attachments.keys().copied().collect();
+        let both = |index| Direction::ALL.map(|direction| HookKey::new(index, direction));
+        for hook in indexes.into_iter().flat_map(both) {
             if let Err(error) = self.detach(hook).await {
                 let context = format!("detach from interface {}", hook.ifindex);
                 problems.push(anyhow!(error).context(context));
