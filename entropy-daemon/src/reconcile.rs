@@ -144,8 +144,8 @@ impl Reconciler {
     /// The changes that lead from what is to the plan, in an order in which every moment between
     /// two of them is harmless: no rule before its peers, no program before its rules, and the
     /// other way round at the end.
-    /// Whether there is more to do is noted in `more`.
-    fn actions(&mut self, plan: &Plan, more: &mut bool) -> Vec<Action> {
+    /// Besides, whether there is more to do.
+    fn actions(&mut self, plan: &Plan) -> (Vec<Action>, bool) {
         let should = self.should(plan);
         let mut actions = Vec::new();
         for (peer, networks) in &plan.peers {
@@ -174,7 +174,7 @@ impl Reconciler {
             missing.into_iter().partition(|hook| should.hooks.contains_key(hook));
         // An attach takes tens of milliseconds. Those that are for later must not hold up a container
         // that comes to be behind another hook meanwhile, so there is one in a round.
-        *more = prepared.len() > 1;
+        let more = prepared.len() > 1;
         for hook in needed.into_iter().chain(prepared.into_iter().take(1)) {
             let interface = plan.interfaces.get(&hook.ifindex).cloned();
             let direction = Direction::from_number(hook.direction);
@@ -193,7 +193,7 @@ impl Reconciler {
                 actions.push(Action::RemovePeers { group: *group, networks: superfluous, ends });
             }
         }
-        actions
+        (actions, more)
     }
 
     fn should(&mut self, plan: &Plan) -> State {
@@ -244,11 +244,12 @@ impl Reconciler {
         datapath: &mut D,
         mut between: impl FnMut(&mut D),
     ) -> Outcome {
+        let (actions, more) = self.actions(plan);
         let mut outcome = Outcome {
+            more,
             unsupported: plan.unsupported.iter().cloned().collect(),
             ..Outcome::default()
         };
-        let actions = self.actions(plan, &mut outcome.more);
         for action in actions {
             if let Action::PutRules { rules, .. } = &action
                 && !self.is.has_tables(rules)

@@ -22,6 +22,7 @@ use super::{Attachment, Container, Endpoint};
 /// How often, and after which pauses, a network is asked for a container that has a place there.
 const PLACE_TRIES: u32 = 50;
 const PLACE_PAUSE: Duration = Duration::from_millis(5);
+
 /// How long the engine may take to begin the event stream, in seconds. Docker does so at once;
 /// an engine that waits for the first event is asked again, which does no harm.
 const STREAM_TIMEOUT_S: u64 = 60;
