@@ -41,6 +41,12 @@ macro_rules! test_name {
     }};
 }
 
+/// Whether all is to be run, and as often as the claims say, however long it takes (`ENTROPY_FULL`).
+#[must_use]
+pub fn nothing() -> bool {
+    std::env::var_os("ENTROPY_FULL").is_some()
+}
+
 /// Says that a test is skipped, on standard error and in the file that `ENTROPY_SKIPS` names, one
 /// line of name, tab and reason each.
 pub fn record(test: &str, reason: &str) {

@@ -21,7 +21,7 @@ use crate::stage::{Cast, Running, stage};
 
 /// How often the rules change; a virtual machine does it less often, unless `ENTROPY_FULL` is set.
 fn changes() -> u32 {
-    let quick = skip::virtual_machine().is_some() && std::env::var_os("ENTROPY_FULL").is_none();
+    let quick = skip::virtual_machine().is_some() && !skip::nothing();
     if quick { 50 } else { 500 }
 }
 

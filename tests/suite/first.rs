@@ -20,7 +20,7 @@ const TOGETHER: u32 = 5;
 
 /// How often to start a container; a virtual machine needs half a minute for each.
 fn starts(machine: u32) -> u32 {
-    match (std::env::var_os("ENTROPY_FULL").is_some(), skip::virtual_machine().is_some()) {
+    match (skip::nothing(), skip::virtual_machine().is_some()) {
         (true, false) => 200,
         (true, true) => 20,
         (false, false) => machine,

@@ -1,7 +1,5 @@
 //! Labels of other people's images: what they hold is text, whatever it looks like.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, ensure};
 use entropy_tests::random::{Random, seed};
 
@@ -9,17 +7,16 @@ use crate::stage::{Running, stage};
 
 /// Labels of one container.
 const LABELS: usize = 500;
-/// What is not to be executed.
-const MARKER: &str = "/tmp/entropy-test-was-executed";
 
-/// A label's key and value, both with parts that mean something elsewhere.
-fn label(random: &mut Random, number: usize) -> (String, String) {
-    let command = format!("$(touch {MARKER})");
-    let back_ticks = format!("`touch {MARKER}`");
+/// A label's key and value, both with parts that mean something elsewhere; executed, they make `marker`.
+fn label(random: &mut Random, number: usize, marker: &str) -> (String, String) {
+    let command = format!("$(touch {marker})");
+    let back_ticks = format!("`touch {marker}`");
+    let words = format!("; touch {marker};");
     let parts = [
         &*command,
         &back_ticks,
-        "; touch /tmp/entropy-test-was-executed;",
+        &words,
         "../../../../etc/passwd",
         "/etc/entropy/policies/x.toml",
         "%s%n%x",
@@ -56,18 +53,20 @@ fn is_readable(text: &str) -> bool {
 fn labels_are_text_and_nothing_else() -> Result<()> {
     let stage = stage!();
     let cast = stage.cast()?;
+    let marker = stage.installation.directory().join("executed");
+    let text = marker.to_str().context("a path that is text")?;
     let mut random = Random::new(seed());
     let mut labels: Vec<(String, String)> =
-        (0..LABELS).map(|number| label(&mut random, number)).collect();
+        (0..LABELS).map(|number| label(&mut random, number, text)).collect();
     labels.push(("app".into(), "hostile".into()));
-    labels.push(("shell".into(), format!("$(touch {MARKER})")));
+    labels.push(("shell".into(), format!("$(touch {text})")));
     let network = &cast.network;
     let sleep = ["/bin/sleep", "3600"];
     let container = stage.docker.create_labelled("hostile", &labels, network.name(), &sleep)?;
     container.start()?;
     let web = Running::new(container, network)?;
     stage.policy("plain", "target = 'app=hostile'\nloss = '1%'")?;
-    stage.policy("shell", &format!("target = 'shell=$(touch {MARKER})'\nloss = '1%'"))?;
+    stage.policy("shell", &format!("target = 'shell=$(touch {text})'\nloss = '1%'"))?;
     let daemon = stage.installation.start(&[])?;
     daemon.await_on("plain", &web.at)?;
     daemon.await_on("shell", &web.at)?;
@@ -89,6 +88,6 @@ fn labels_are_text_and_nothing_else() -> Result<()> {
         assert!(text.len() < 20_000, "{arguments:?}: {} bytes", text.len());
     }
     assert!(is_readable(&daemon.log()), "{:?}", daemon.log());
-    assert!(!Path::new(MARKER).exists(), "a label was executed");
+    assert!(!marker.exists(), "a label was executed");
     daemon.stop()
 }

@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often another version takes over; loading programs takes a virtual machine seconds.
 fn upgrades() -> usize {
-    let quick = skip::virtual_machine().is_some() && std::env::var_os("ENTROPY_FULL").is_none();
+    let quick = skip::virtual_machine().is_some() && !skip::nothing();
     if quick { 3 } else { 20 }
 }
 

@@ -81,7 +81,7 @@ fn model(bench: &Bench, report: &mut Report, shape: Shape) -> Result<()> {
         note: format!("n = {MODEL}"),
         ..row("departures", shape, "standard deviation [ms]")
     });
-    let chance = fit(&sample, shape);
+    let chance = fit(&sample, &distribution(shape));
     report.add(Row {
         entropy: Some(chance),
         criterion: format!("above {LEAST}"),
@@ -92,8 +92,11 @@ fn model(bench: &Bench, report: &mut Report, shape: Shape) -> Result<()> {
     Ok(())
 }
 
-fn fit(sorted: &[f64], shape: Shape) -> f64 {
-    let asked = Asked::new(shape, BASE_MS as f64, JITTER_MS as f64);
+fn distribution(shape: Shape) -> Asked {
+    Asked::new(shape, BASE_MS as f64, JITTER_MS as f64)
+}
+
+fn fit(sorted: &[f64], asked: &Asked) -> f64 {
     kolmogorov_smirnov(sorted, |delay| asked.share(delay))
 }
 
@@ -153,11 +156,11 @@ fn wire(bench: &mut Bench, report: &mut Report, shape: Shape) -> Result<()> {
         note: note.clone(),
         ..row("on the wire", shape, "standard deviation [ms]")
     });
-    let middle = Asked::new(shape, BASE_MS as f64, JITTER_MS as f64).median();
+    let target = distribution(shape);
     let [entropy, netem] = [1, 2].map(|side: usize| {
-        let shift = middle - percentile(&samples[side], 0.5);
+        let shift = target.median() - percentile(&samples[side], 0.5);
         let shifted: Vec<f64> = samples[side].iter().map(|delay| delay + shift).collect();
-        (fit(&shifted, shape), shift)
+        (fit(&shifted, &target), shift)
     });
     report.add(Row {
         entropy: Some(entropy.0),
@@ -167,12 +170,11 @@ fn wire(bench: &mut Bench, report: &mut Report, shape: Shape) -> Result<()> {
         note: format!("{note}; medians off by {:+.3}, netem {:+.3} ms", -entropy.1, -netem.1),
         ..row("on the wire", shape, "Kolmogorov-Smirnov p")
     });
-    let asked = Asked::new(shape, BASE_MS as f64, JITTER_MS as f64).curve(200);
     let title = format!("{BASE_MS} ms, jitter {JITTER_MS} ms, {}", shape.name());
     report.curves.push(Plot::distribution(
         &format!("jitter-{}", shape.name()),
         &title,
-        asked,
+        target.curve(200),
         &samples[1],
         &samples[2],
     ));

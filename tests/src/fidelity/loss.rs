@@ -16,7 +16,7 @@ use super::{
     plot::Plot,
     probe::{Kind, Pace, probe},
     report::{Report, Row},
-    sample::{inflation, run_lengths},
+    sample::{inflation, mean_run, run_lengths},
     site::{INSIDE, Site, Way},
 };
 use crate::{
@@ -181,16 +181,12 @@ fn loss(bench: &mut Bench, report: &mut Report, model: &Model, count: u64) -> Re
     let asked = model.loss.expected_rate().map(|rate| rate * 100.0);
     report.add(row(model.name, asked, [&lost[0], &lost[1], &lost[2]], &same));
     let runs = [&predicted, &lost[1], &lost[2]].map(|lost| run_lengths(lost, LONGEST));
-    let mean = |lost: &[bool]| {
-        let runs = lost.split(|lost| !lost).filter(|run| !run.is_empty()).count().max(1);
-        lost.iter().filter(|&&lost| lost).count() as f64 / runs as f64
-    };
     report.add(Row {
         section: SECTION,
         fault: model.name.to_owned(),
         parameter: "mean run [packets]",
-        entropy: Some(mean(&lost[1])),
-        netem: Some(mean(&lost[2])),
+        entropy: Some(mean_run(&lost[1])),
+        netem: Some(mean_run(&lost[2])),
         ..Row::default()
     });
     if model.drawn {

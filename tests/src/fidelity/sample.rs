@@ -74,6 +74,12 @@ pub(super) fn run_lengths(lost: &[bool], longest: usize) -> Vec<u64> {
     runs
 }
 
+/// Their mean length; 0 where nothing is lost.
+pub(super) fn mean_run(lost: &[bool]) -> f64 {
+    let runs = lost.split(|lost| !lost).filter(|run| !run.is_empty()).count().max(1);
+    lost.iter().filter(|&&lost| lost).count() as f64 / runs as f64
+}
+
 /// By which factor the outcomes' resemblance to their neighbours widens the variance of their count:
 /// one and twice the sum of the autocorrelations, up to the first that is not above noise.
 pub(super) fn inflation(outcomes: &[bool]) -> f64 {

@@ -14,7 +14,7 @@ use super::{
     milliseconds,
     probe::{Kind, Pace, probe},
     report::{Report, Row},
-    sample::median,
+    sample::{mean_run, median},
     site::{Site, Way},
 };
 use crate::numbered;
@@ -87,10 +87,6 @@ fn segments(bench: &mut Bench, report: &mut Report, count: u32) -> Result<()> {
         }
         lost.push(missing);
     }
-    let runs = |lost: &[bool]| {
-        let runs = lost.split(|lost| !lost).filter(|run| !run.is_empty()).count().max(1);
-        lost.iter().filter(|&&lost| lost).count() as f64 / runs as f64
-    };
     let [without, entropy, netem] = [0, 1, 2].map(|side: usize| &lost[side][..]);
     let name = format!("loss 10 % by segment, UDP super-packets of {SEGMENTS}");
     report.add(Row { section: SECTION, ..row(&name, Some(10.0), [without, entropy, netem], "") });
@@ -101,10 +97,10 @@ fn segments(bench: &mut Bench, report: &mut Report, count: u32) -> Result<()> {
         fault: name,
         parameter: "mean run [packets]",
         asked: Some(asked),
-        entropy: Some(runs(entropy)),
-        netem: Some(runs(netem)),
+        entropy: Some(mean_run(entropy)),
+        netem: Some(mean_run(netem)),
         criterion: "within 5 %".into(),
-        holds: Some((runs(entropy) / asked - 1.0).abs() <= 0.05),
+        holds: Some((mean_run(entropy) / asked - 1.0).abs() <= 0.05),
         note: "netem loses whole super-packets".into(),
         ..Row::default()
     });

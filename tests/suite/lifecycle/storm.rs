@@ -23,7 +23,7 @@ use crate::{
 
 /// Kills, and the longest life before one: some starts get to the end of their first round by then.
 fn kills() -> (u32, Duration) {
-    match (std::env::var_os("ENTROPY_FULL").is_some(), skip::virtual_machine().is_some()) {
+    match (skip::nothing(), skip::virtual_machine().is_some()) {
         (true, false) => (1000, Duration::from_millis(1500)),
         (false, false) => (100, Duration::from_millis(700)),
         (_, true) => (5, Duration::from_secs(20)),
@@ -60,7 +60,7 @@ fn whenever_it_is_killed_the_next_start_mends_what_is_left_and_touches_nothing_e
 fn a_kill_ends_the_faults_every_time() -> Result<()> {
     let stage = stage!();
     let cut = Cut::new(&stage)?;
-    let times = if std::env::var_os("ENTROPY_FULL").is_some() { 200 } else { 5 };
+    let times = if skip::nothing() { 200 } else { 5 };
     let mut took = Vec::new();
     for _ in 0..times {
         let daemon = cut.start(&stage, &[])?;
@@ -78,7 +78,7 @@ fn a_kill_ends_the_faults_every_time() -> Result<()> {
 
 /// Containers that change at the same time, and how often each does.
 fn changes() -> (usize, usize) {
-    if std::env::var_os("ENTROPY_FULL").is_some() { (4, 250) } else { (4, 5) }
+    if skip::nothing() { (4, 250) } else { (4, 5) }
 }
 
 /// One container through its changes.
