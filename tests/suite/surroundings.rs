@@ -1,9 +1,9 @@
 //! What the daemon says where something that it needs is missing, and that it leaves nothing and starts
 //! as soon as that is there.
 
-use std::process::Command;
+use std::{ops::RangeInclusive, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
     daemon::{self, Installation},
     snapshot::Snapshot,
@@ -14,7 +14,7 @@ use crate::stage::machine_only;
 
 /// What goes wrong, how (a shell's words, in a mount namespace of the daemon's own; `$RUN` is its runtime
 /// directory), and what it says then.
-const FAILURES: [(&str, &str, &str); 8] = [
+const FAILURES: [(&str, &str, &str); 6] = [
     ("no bpffs", "umount -l /sys/fs/bpf", "bpffs is not mounted at /sys/fs/bpf: run `mount -t bpf"),
     (
         "a bpffs that cannot be written to",
@@ -31,8 +31,6 @@ const FAILURES: [(&str, &str, &str); 8] = [
         "mkdir -p $RUN && mount -t tmpfs -o ro none $RUN",
         "Read-only file system",
     ),
-    ("few descriptors", "ulimit -n 12", "Too many open files"),
-    ("descriptors that end later", "ulimit -n 30", "Too many open files"),
     ("nothing that is known of the kernel", "mount -t tmpfs none /sys", "bpffs is not mounted"),
     (
         "a runtime directory that is a file",
@@ -40,6 +38,9 @@ const FAILURES: [(&str, &str, &str); 8] = [
         "make the runtime directory",
     ),
 ];
+
+/// Numbers of descriptors that no start can do with.
+const FEW: RangeInclusive<u32> = 8..=32;
 
 /// The daemon after these words of a shell.
 fn after(installation: &Installation, script: &str) -> Result<Command> {
@@ -61,12 +62,9 @@ fn what_is_missing_at_the_start_is_named_and_nothing_stays() -> Result<()> {
     installation.follow("unix:///nowhere/docker.sock");
     let before = Snapshot::take()?;
     for (what, script, says) in FAILURES {
-        let mut daemon = installation.launch(after(&installation, script)?)?;
-        let ended = until(what, patience(30), || daemon.poll())?;
-        let log = daemon.log();
-        ensure!(!ended.success(), "{what}: it ended well:\n{log}");
+        let log = refused(&installation, what, script)?;
         ensure!(log.contains(says), "{what}: it does not say `{says}`:\n{log}");
-        before.assert_restored()?;
+        before.assert_restored().context(what)?;
         let runtime = installation.runtime();
         if runtime.is_file() {
             std::fs::remove_file(runtime)?;
@@ -74,4 +72,32 @@ fn what_is_missing_at_the_start_is_named_and_nothing_stays() -> Result<()> {
     }
     installation.start(&[])?.stop()?;
     before.assert_restored()
+}
+
+/// The log of a daemon that ends by itself after these words of a shell, and not well.
+fn refused(installation: &Installation, what: &str, script: &str) -> Result<String> {
+    let mut daemon = installation.launch(after(installation, script)?)?;
+    let ended = until(what, patience(30), || daemon.poll())?;
+    let log = daemon.log();
+    ensure!(!ended.success(), "{what}: it ended well:\n{log}");
+    Ok(log)
+}
+
+/// From too few for the runtime to one less than enough: each of them ends at another step.
+#[test]
+fn at_whatever_step_the_descriptors_end_nothing_stays() -> Result<()> {
+    machine_only!();
+    if let Some(reason) = daemon::obstacle() {
+        entropy_tests::skip!("{reason}");
+    }
+    let mut installation = Installation::new()?;
+    installation.follow("unix:///nowhere/docker.sock");
+    let before = Snapshot::take()?;
+    for number in FEW {
+        let what = format!("{number} descriptors");
+        let log = refused(&installation, &what, &format!("ulimit -n {number}"))?;
+        ensure!(log.contains("Too many open files"), "{what}: it does not say so:\n{log}");
+        before.assert_restored().context(what)?;
+    }
+    Ok(())
 }

@@ -82,17 +82,27 @@ impl Lock {
             );
         }
         let directory = top();
-        match DirBuilder::new().mode(0o700).create(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+        let made = match DirBuilder::new().mode(0o700).create(directory) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => {
                 return Err(error).with_context(|| format!("create {}", directory.display()));
             }
-            _ => {}
-        }
-        let file = File::options()
+        };
+        let opened = File::options()
             .read(true)
             .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(directory)
-            .with_context(|| format!("open {}", directory.display()))?;
+            .open(directory);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => {
+                // Without descriptors, say: what was made for nothing goes again.
+                if made {
+                    let _ = fs::remove_dir(directory);
+                }
+                return Err(error).with_context(|| format!("open {}", directory.display()));
+            }
+        };
         check_owner(&file)?;
         let lock = Self { directory: file };
         let is_ours = lock.acquire().with_context(|| format!("lock {}", directory.display()))?;
