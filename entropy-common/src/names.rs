@@ -5,7 +5,7 @@
 
 /// Directory of this layout's pinned maps. The version counts changes of the records in this crate:
 /// a daemon never reads the maps of another layout.
-pub const PIN_DIR: &str = "/sys/fs/bpf/entropy/v4";
+pub const PIN_DIR: &str = "/sys/fs/bpf/entropy/v5";
 
 /// Hook to rule set: [`HookKey`](crate::rule::HookKey) -> [`Hook`](crate::rule::Hook).
 pub const MAP_HOOKS: &str = "ENTROPY_HOOKS";

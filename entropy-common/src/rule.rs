@@ -221,6 +221,8 @@ record! {
         pub entrance: u32,
         /// ifindex of the wire's entrance; 0 while there is none.
         pub wire: u32,
+        /// 1 where the line's queue takes packets from their owners; 0 where copies have to wait in it.
+        pub disowns: u32,
     }
 }
 

@@ -33,6 +33,7 @@ mod wire;
 pub use self::{
     kernel::{Handed, Kernel, Options},
     lease::LeaseMap,
+    line::QUEUE,
     pins::{Lock, Ownership, bpffs_is_mounted},
     recovered::Recovered,
 };

@@ -40,7 +40,7 @@ use rtnetlink::{
 pub use self::{
     error::{Error, Result},
     filter::{AttachMode, Filter, FilterId},
-    fq::{FqOptions, FqStatistics},
+    fq::{Disowner, FqOptions, FqStatistics},
     link::Link,
     monitor::{LinkEvent, LinkMonitor},
     netns::{NetnsId, NetnsRef},

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use entropy_common::{
-    decide::Verdict,
+    decide::Scratch,
     rule::{Direction, HookKey},
 };
 
@@ -18,7 +18,8 @@ pub(crate) const PASS: i32 = TC_ACT_UNSPEC;
 
 /// Does to a packet what was decided.
 #[inline(always)]
-pub(crate) fn carry_out(ctx: &TcContext, key: HookKey, slot: u32, verdict: &Verdict) -> i32 {
+pub(crate) fn carry_out(ctx: &TcContext, key: HookKey, slot: u32, scratch: &Scratch) -> i32 {
+    let Scratch { verdict, packet, .. } = scratch;
     let Some(direction) = Direction::from_number(key.direction) else { return PASS };
     if verdict.lost {
         debug!(ctx, "ifindex {} direction {}: lost", key.ifindex, key.direction);
@@ -32,8 +33,9 @@ pub(crate) fn carry_out(ctx: &TcContext, key: HookKey, slot: u32, verdict: &Verd
     if verdict.departure_ns != 0 {
         let (ifindex, way) = (key.ifindex, key.direction);
         debug!(ctx, "ifindex {} direction {}: until {}", ifindex, way, verdict.departure_ns);
-        if line::wait(ctx, slot, wire, verdict) {
-            return line::end(ctx, direction);
+        let is_bare = packet.is_tcp() && packet.payload == 0;
+        if let Some(code) = line::wait(ctx, key, slot, wire, verdict, is_bare) {
+            return code;
         }
     }
     if wire != 0 {

@@ -114,7 +114,7 @@ extern "C" fn entropy_apply(skb: *mut __sk_buff, direction: u32, slot: u32) -> i
     let key = HookKey { ifindex: unsafe { (*skb).ifindex }, direction };
     let Some(scratch) = ENTROPY_SCRATCH.get_ptr(0) else { return PASS };
     // SAFETY: this CPU's own, and nobody else is in it while the program runs.
-    carry_out(&ctx, key, slot, unsafe { &(*scratch).verdict })
+    carry_out(&ctx, key, slot, unsafe { &*scratch })
 }
 
 /// Has the packet wait for the slots of its rules.

@@ -9,7 +9,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, TC_ACT_SHOT},
     helpers::{
         bpf_clone_redirect, bpf_get_prandom_u32, bpf_redirect,
-        generated::{bpf_set_hash, bpf_set_hash_invalid, bpf_skb_set_tstamp},
+        generated::{bpf_get_hash_recalc, bpf_set_hash, bpf_set_hash_invalid, bpf_skb_set_tstamp},
     },
     programs::TcContext,
 };
@@ -24,6 +24,9 @@ use crate::maps::{ENTROPY_LINE, ENTROPY_SLOTS, count};
 /// `BPF_SKB_TSTAMP_UNSPEC` and `BPF_SKB_TSTAMP_DELIVERY_MONO` of include/uapi/linux/bpf.h.
 pub(crate) const UNSPEC: u32 = 0;
 pub(crate) const DELIVERY_MONO: u32 = 1;
+
+/// Spreads small numbers over all bits (include/linux/hash.h).
+const GOLDEN_RATIO_32: u32 = 0x61c8_8647;
 
 /// `skb->tc_index` of a packet.
 #[inline(always)]
@@ -58,43 +61,72 @@ pub(crate) fn copy_to(ctx: &TcContext, ifindex: u32, flags: u64) -> bool {
     unsafe { bpf_clone_redirect(ctx.as_ptr().cast(), ifindex, flags) == 0 }
 }
 
-/// A copy of the packet waits in the line, two if it is sent twice; by way of the wire, if that is one.
-/// True if it does: then the original is to end here.
+/// The packet waits in the line, twice if it is sent twice; by way of the wire, if that is one. The
+/// program's return code; none if it cannot wait.
 ///
-/// It is a copy that waits, because it has no owner: a packet in a queue counts as unsent for its TCP
-/// socket (TCP small queues), which brings a connection almost to a stop.
+/// Who waits must have no owner: a packet in a queue counts as unsent for its TCP socket (TCP small
+/// queues), which brings a connection almost to a stop. A copy has none. The packet itself loses its
+/// owner in the line's queue, where that does so; but not a bare acknowledgement, and not as far as the
+/// queue's flows are concerned: what must not share one with others of its socket is copied, too.
 #[inline(always)]
-pub(crate) fn wait(ctx: &TcContext, slot: u32, wire: u32, verdict: &Verdict) -> bool {
-    let line = entrance();
+pub(crate) fn wait(
+    ctx: &TcContext,
+    key: HookKey,
+    slot: u32,
+    wire: u32,
+    verdict: &Verdict,
+    is_bare: bool,
+) -> Option<i32> {
+    let line = ENTROPY_LINE.get(0)?;
     // The helper takes IPv4 and IPv6 only; a frame whose VLAN tag is in its bytes is neither.
-    if line == 0 || !set_departure(ctx, verdict.departure_ns, DELIVERY_MONO) {
+    if line.entrance == 0 || !set_departure(ctx, verdict.departure_ns, DELIVERY_MONO) {
         count(Event::NotHeld);
-        return false;
+        return None;
     }
-    let (entrance, event) = if wire == 0 { (line, Event::Waited) } else { (wire, Event::Wired) };
+    let (entrance, event) =
+        if wire == 0 { (line.entrance, Event::Waited) } else { (wire, Event::Wired) };
     set_tag(ctx, slot);
     // SAFETY: the context is valid, and programs of this type may write here. fq lets packets of the
     // priority TC_PRIO_CONTROL (7) pass at once; on its way into or out of a container a packet loses
     // its priority anyway.
     unsafe { (*ctx.skb.skb).priority = 0 };
-    if verdict.own_hash {
-        // SAFETY: the helper has no conditions.
-        let hash = unsafe { bpf_get_prandom_u32() };
-        // SAFETY: the helper takes any number.
-        unsafe { bpf_set_hash(ctx.as_ptr().cast(), hash) };
-    }
+    set_flow(ctx, slot, verdict.own_hash);
     if verdict.duplicate && copy_to(ctx, entrance, 0) {
         count(event);
     }
+    if line.disowns != 0 && !verdict.own_hash && !is_bare {
+        count(event);
+        // SAFETY: the helper has no conditions; it only notes the target.
+        return Some(unsafe { bpf_redirect(entrance, 0) } as i32);
+    }
     if copy_to(ctx, entrance, 0) {
         count(event);
-        return true;
+        return Some(end(ctx, Direction::from_number(key.direction)?));
     }
     // Better early than lost.
     set_departure(ctx, 0, UNSPEC);
     set_tag(ctx, 0);
     count(Event::NotHeld);
-    false
+    None
+}
+
+/// Says which packets of the line the packet waits behind: none, or those of its own flow and hook.
+///
+/// A flow of `fq` lets nothing out before the packet that it last found too early. So what passes the
+/// line twice, on its way out of one container and into another, must be of two flows.
+#[inline(always)]
+fn set_flow(ctx: &TcContext, slot: u32, alone: bool) {
+    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+    let hash = if alone {
+        // SAFETY: the helper has no conditions.
+        unsafe { bpf_get_prandom_u32() }
+    } else {
+        // SAFETY: the helper has no conditions.
+        let hash = unsafe { bpf_get_hash_recalc(skb) };
+        hash.wrapping_add(slot.wrapping_mul(GOLDEN_RATIO_32))
+    };
+    // SAFETY: the helper takes any number.
+    unsafe { bpf_set_hash(skb, hash) };
 }
 
 /// The packet goes on at once, and a copy of it before.

@@ -38,13 +38,18 @@ impl Clocked {
     /// # Errors
     /// When the kernel refuses one.
     pub fn send(&self) -> Result<()> {
-        for number in 0..COUNT as u64 {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&now_ns().to_ne_bytes());
-            bytes[8..].copy_from_slice(&number.to_ne_bytes());
-            self.sender.send(&bytes).context("send a datagram")?;
-        }
-        Ok(())
+        (0..COUNT as u64).try_for_each(|number| self.send_one(number))
+    }
+
+    /// Sends one of a number.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn send_one(&self, number: u64) -> Result<()> {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&now_ns().to_ne_bytes());
+        bytes[8..].copy_from_slice(&number.to_ne_bytes());
+        self.sender.send(&bytes).context("send a datagram").map(drop)
     }
 
     /// Numbers and delays in nanoseconds of `count` datagrams, in the order of their arrival.

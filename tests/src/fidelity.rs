@@ -7,6 +7,7 @@
 
 mod backlog;
 mod bench;
+mod cost;
 mod delay;
 mod jitter;
 mod loss;
@@ -43,6 +44,9 @@ pub struct Options {
     /// Only these sections (comma-separated or repeated)
     #[arg(long, value_enum, value_delimiter = ',')]
     pub sections: Vec<Section>,
+    /// Of the throughput, only cases whose name contains this
+    #[arg(long)]
+    pub matching: Option<String>,
     /// Seed of all decisions
     #[arg(long, default_value_t = 20_260)]
     pub seed: u64,
@@ -53,6 +57,8 @@ pub struct Options {
 pub enum Section {
     /// TCP throughput behind 20 ms
     Throughput,
+    /// Processor time of a packet that waits
+    Cost,
     /// One-way delay of UDP, TCP and ICMP
     Delay,
     /// Distributions of jitter, and order
@@ -69,8 +75,9 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order in which they are measured.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Throughput,
+        Self::Cost,
         Self::Delay,
         Self::Jitter,
         Self::Backlog,
@@ -110,6 +117,7 @@ fn sections(options: &Options, bench: &mut Bench, report: &mut Report) -> Result
         let first = report.rows.len();
         match section {
             Section::Throughput => throughput::measure(bench, report),
+            Section::Cost => cost::measure(bench, report),
             Section::Delay => delay::measure(bench, report),
             Section::Jitter => jitter::measure(bench, report),
             Section::Backlog => backlog::measure(bench, report),

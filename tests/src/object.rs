@@ -209,6 +209,15 @@ impl Object {
         Ok(self.array(names::MAP_LINE)?.set(0, line, 0)?)
     }
 
+    /// Says whether the line's queue takes packets from their owners.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_disowns(&mut self, disowns: bool) -> Result<()> {
+        let line = Line { disowns: disowns.into(), ..self.line()? };
+        Ok(self.array(names::MAP_LINE)?.set(0, line, 0)?)
+    }
+
     fn line(&mut self) -> Result<Line> {
         Ok(self.array(names::MAP_LINE)?.get(&0, 0)?)
     }

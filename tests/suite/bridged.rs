@@ -9,10 +9,13 @@ use entropy_common::{
     names,
     rule::{Direction, HookKey, Match, Rule},
 };
+use entropy_daemon::netlink::Disowner;
 use entropy_tests::{netns::Netns, object::Object};
 
 /// The container's host veth.
 pub(crate) const VETH: &str = "vethc";
+/// The partner's host veth.
+const PARTNER_VETH: &str = "vetho";
 /// The device inside the container and inside its partner.
 pub(crate) const INSIDE: &str = "eth0";
 
@@ -37,7 +40,7 @@ impl Bridged {
         let (container, partner) = (Netns::new("container")?, Netns::new("partner")?);
         let host = Netns::new("host")?;
         host.bridge("br0")?;
-        for (veth, inside, number) in [(VETH, &container, 1), ("vetho", &partner, 2)] {
+        for (veth, inside, number) in [(VETH, &container, 1), (PARTNER_VETH, &partner, 2)] {
             host.veth(veth, inside, INSIDE)?;
             host.enslave(veth, "br0")?;
             for ip in addresses(number) {
@@ -53,12 +56,13 @@ impl Bridged {
         Ok(Self { container, partner, host, object })
     }
 
-    /// Makes the line; its queue is `fq` if that is asked for, and none otherwise.
-    pub(crate) fn with_line(mut self, fq: bool) -> Result<Self> {
+    /// Makes the line, with a queue as the daemon's if that is asked for, and none otherwise.
+    pub(crate) fn with_line(mut self, queue: bool) -> Result<Self> {
         let host = &self.host;
         host.veth(names::LINE_ENTRANCE, host, names::LINE_EXIT)?;
-        if fq {
-            host.set_root_qdisc(names::LINE_ENTRANCE, "fq")?;
+        if queue {
+            let disowner = host.line_queue()?;
+            self.object.set_disowns(disowner == Disowner::Queue)?;
         }
         self.object.attach(names::PROGRAM_EXIT, host, names::LINE_EXIT, TcAttachType::Ingress)?;
         self.object.set_line(host.index(names::LINE_ENTRANCE)?)?;
@@ -69,6 +73,14 @@ impl Bridged {
     pub(crate) fn with_wire(mut self) -> Result<Self> {
         self.host.wire(&mut self.object)?;
         Ok(self)
+    }
+
+    /// Puts a rule on the packets to the partner, too.
+    pub(crate) fn rule_to_partner(&mut self, rule: Rule) -> Result<()> {
+        let Self { host, object, .. } = self;
+        object.attach(names::PROGRAM_TO, host, PARTNER_VETH, TcAttachType::Egress)?;
+        let hook = HookKey::new(host.index(PARTNER_VETH)?, Direction::Ingress);
+        object.set_rules(hook, &[Rule { id: 3, ..rule }])
     }
 
     /// The hook of a direction of the container.

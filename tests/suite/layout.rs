@@ -83,7 +83,7 @@ fn the_records_of_this_version_have_these_sizes() {
     for (record, size, expected) in sizes {
         assert_eq!(size, expected, "{record}");
     }
-    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v4");
+    assert_eq!(names::PIN_DIR, "/sys/fs/bpf/entropy/v5");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Packets wait in the line, between namespaces: no daemon, no engine, only programs and devices.
 
+use std::{thread, time::Duration};
+
 use anyhow::Result;
 use entropy_common::{
     chance::{Probability, correlated::Chance},
@@ -11,6 +13,7 @@ use entropy_tests::{
     clocked::{COUNT, Clocked, shortest},
     needs_root,
     netns::Netns,
+    threads::outcome,
     wait::{patience, until_true},
 };
 
@@ -26,6 +29,13 @@ struct Host(Bridged);
 impl Host {
     fn new() -> Result<Self> {
         Ok(Self(Bridged::new()?.with_line(true)?))
+    }
+
+    /// With a queue that takes packets from their owners, and as if it did not.
+    fn both() -> Result<[Self; 2]> {
+        let [queue, mut copies] = [Self::new()?, Self::new()?];
+        copies.0.object.set_disowns(false)?;
+        Ok([queue, copies])
     }
 
     /// The same rule for the test's datagrams in both directions.
@@ -77,23 +87,53 @@ pub(crate) use needs_fq;
 #[test]
 fn a_delay_holds_every_packet_in_order_and_the_line_keeps_none() -> Result<()> {
     needs_fq!();
-    let mut host = Host::new()?;
-    let ways = host.ways()?;
-    for way in &ways {
-        let usual = shortest(&way.delays()?);
-        assert!(usual < 50 * MILLISECOND, "control: {usual} ns");
+    for (mut host, copied) in Host::both()?.into_iter().zip([0, 2 * COUNT as u64]) {
+        let ways = host.ways()?;
+        for way in &ways {
+            let usual = shortest(&way.delays()?);
+            assert!(usual < 50 * MILLISECOND, "control: {usual} ns");
+        }
+        host.rule(Rule { delay: Delay::constant(50 * MILLISECOND), ..Rule::NONE })?;
+        for way in &ways {
+            let delays = way.delays()?;
+            assert!(shortest(&delays) >= 50 * MILLISECOND, "{delays:?}");
+            assert!(delays.iter().map(|(number, _)| *number).eq(0..COUNT as u64), "{delays:?}");
+            assert!(way.is_silent()?, "one came twice");
+        }
+        host.balance(6 * COUNT as u64)?;
+        // Two of the six ways begin on the host: their originals end in the line, where copies wait.
+        assert_eq!(host.0.object.event(Event::Sunk)?, copied);
+        assert_eq!(host.0.object.event(Event::Freed)?, copied);
     }
-    host.rule(Rule { delay: Delay::constant(50 * MILLISECOND), ..Rule::NONE })?;
-    for way in &ways {
-        let delays = way.delays()?;
-        assert!(shortest(&delays) >= 50 * MILLISECOND, "{delays:?}");
-        assert!(delays.iter().map(|(number, _)| *number).eq(0..COUNT as u64), "{delays:?}");
-        assert!(way.is_silent()?, "one came twice");
+    Ok(())
+}
+
+/// A packet that has waited on its way out of the container waits on its way into its partner while the
+/// next one of its connection still waits for the former. In a flow of `fq` with that, it would leave
+/// after it.
+#[test]
+fn what_waits_for_one_hook_does_not_wait_for_another() -> Result<()> {
+    needs_fq!();
+    const LONG: u64 = 2_000 * MILLISECOND;
+    const SHORT: u64 = 100 * MILLISECOND;
+    const APART: Duration = Duration::from_millis(1_500);
+    const LATEST: u64 = LONG + SHORT + 700 * MILLISECOND;
+    for mut host in Host::both()? {
+        host.rule(Rule { delay: Delay::constant(LONG), ..Rule::NONE })?;
+        host.0.rule_to_partner(Rule { delay: Delay::constant(SHORT), ..Rule::NONE })?;
+        let way = Clocked::new(&host.0.container, &host.0.partner, addresses(2)[0])?;
+        let delays = thread::scope(|scope| {
+            let receiver = scope.spawn(|| way.receive(3));
+            for number in 0..3 {
+                way.send_one(number)?;
+                thread::sleep(APART);
+            }
+            outcome(receiver.join())
+        })?;
+        for (number, delay) in delays {
+            assert!((LONG + SHORT..LATEST).contains(&delay), "{number} came after {delay} ns");
+        }
     }
-    host.balance(6 * COUNT as u64)?;
-    // Two of the six ways begin on the host: their originals end in the line.
-    assert_eq!(host.0.object.event(Event::Sunk)?, 2 * COUNT as u64);
-    assert_eq!(host.0.object.event(Event::Freed)?, 2 * COUNT as u64);
     Ok(())
 }
 
@@ -119,16 +159,17 @@ fn what_is_early_overtakes_what_waits() -> Result<()> {
 fn a_copy_waits_with_its_original_and_without_a_delay_comes_at_once() -> Result<()> {
     needs_fq!();
     for delay in [Delay::NONE, Delay::constant(50 * MILLISECOND)] {
-        let mut host = Host::new()?;
-        host.rule(Rule { delay, duplicate: Duplicate { chance: ALWAYS }, ..Rule::NONE })?;
-        for way in host.ways()? {
-            way.send()?;
-            let delays = way.receive(2 * COUNT)?;
-            assert!(shortest(&delays) >= delay.base_ns, "{delays:?}");
-            let mut numbers: Vec<u64> = delays.iter().map(|(number, _)| *number).collect();
-            numbers.sort_unstable();
-            assert!(numbers.into_iter().eq((0..COUNT as u64).flat_map(|number| [number; 2])));
-            assert!(way.is_silent()?, "one came three times");
+        for mut host in Host::both()? {
+            host.rule(Rule { delay, duplicate: Duplicate { chance: ALWAYS }, ..Rule::NONE })?;
+            for way in host.ways()? {
+                way.send()?;
+                let delays = way.receive(2 * COUNT)?;
+                assert!(shortest(&delays) >= delay.base_ns, "{delays:?}");
+                let mut numbers: Vec<u64> = delays.iter().map(|(number, _)| *number).collect();
+                numbers.sort_unstable();
+                assert!(numbers.into_iter().eq((0..COUNT as u64).flat_map(|number| [number; 2])));
+                assert!(way.is_silent()?, "one came three times");
+            }
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// Fewer repetitions and cases; criteria that need more are left open
     #[arg(long)]
     quick: bool,
-    /// Only these sections: throughput, delay, jitter, backlog, rate, loss, special (comma-separated)
+    /// Only these sections: throughput, cost, delay, jitter, backlog, rate, loss, special (comma-separated)
     #[arg(long)]
     sections: Option<String>,
     /// Seed of all decisions

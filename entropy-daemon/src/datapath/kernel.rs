@@ -39,7 +39,10 @@ use super::{
     slots::Slots,
     wire::Wire,
 };
-use crate::{netlink::Netlink, network::Network};
+use crate::{
+    netlink::{Disowner, Netlink},
+    network::Network,
+};
 
 /// How the datapath is set up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,6 +146,7 @@ impl Kernel {
         let entrances = rule::Line {
             entrance: line.entrance,
             wire: wire.as_ref().map_or(0, |wire| wire.entrance),
+            disowns: u32::from(line.disowner == Disowner::Queue),
         };
         maps.line.set(0, entrances, 0).context("write the entrances of line and wire")?;
         let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };

@@ -7,11 +7,11 @@ use entropy_common::{fault::delay::MAX_DELAY_NS, names};
 use tracing::warn;
 
 use super::Interface;
-use crate::netlink::{FqOptions, Netlink};
+use crate::netlink::{Disowner, FqOptions, Netlink};
 
 /// How `fq` is set up. A gigabit of the smallest packets for 200 ms is 300 000 packets; they may
 /// belong to one flow. The horizon lies behind the longest delay.
-const QUEUE: FqOptions = FqOptions {
+pub const QUEUE: FqOptions = FqOptions {
     limit: 1 << 20,
     flow_limit: 1 << 20,
     horizon_us: (MAX_DELAY_NS / 1000) as u32 + 2_000_000,
@@ -28,6 +28,8 @@ pub(super) struct Line {
     pub(super) entrance: u32,
     /// The exit.
     pub(super) exit: Interface,
+    /// What takes packets that wait from their owners.
+    pub(super) disowner: Disowner,
     /// Why packets cannot wait in it; `None` if they can.
     pub(super) untimed: Option<String>,
 }
@@ -40,18 +42,18 @@ impl Line {
             .ensure_veth_pair(names::LINE_ENTRANCE, names::LINE_EXIT)
             .await
             .context("set up the line")?;
-        let untimed = match netlink.ensure_fq(entrance, QUEUE).await {
-            Ok(()) => None,
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Some(
-                "sch_fq missing: the kernel has no fair queue (CONFIG_NET_SCH_FQ), which delays, \
-                 reordering, rates and slots need; install your distribution's package with all kernel \
-                 modules"
-                    .to_owned(),
-            ),
+        let (disowner, untimed) = match netlink.ensure_fq(entrance, QUEUE).await {
+            Ok(disowner) => (disowner, None),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                let reason = "sch_fq missing: the kernel has no fair queue (CONFIG_NET_SCH_FQ), which \
+                              delays, reordering, rates and slots need; install your distribution's \
+                              package with all kernel modules";
+                (Disowner::Nobody, Some(reason.to_owned()))
+            }
             Err(error) => return Err(error).context("set up the line's queue"),
         };
         let exit = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
-        Ok(Self { netlink: netlink.clone(), entrance, exit, untimed })
+        Ok(Self { netlink: netlink.clone(), entrance, exit, disowner, untimed })
     }
 
     /// Lets waiting packets arrive, for a while, and removes the line. Adds what went wrong to

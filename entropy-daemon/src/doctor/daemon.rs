@@ -147,7 +147,7 @@ mod tests {
         let checks = about(Ok(None), &left());
         assert_eq!(checks[0].finding, "not running");
         assert_eq!(checks[1].status, Status::Warning);
-        for part in ["/sys/fs/bpf/entropy/v4", "filters on veth1, veth2", "entropy0", "entropy2"] {
+        for part in ["/sys/fs/bpf/entropy/v5", "filters on veth1, veth2", "entropy0", "entropy2"] {
             assert!(checks[1].finding.contains(part), "{:?}", checks[1]);
         }
         assert_eq!(checks[1].mend.as_deref(), Some("entropyctl cleanup"));

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use super::{Check, Status, host};
 use crate::{
     datapath::{
-        Interface,
+        Interface, QUEUE,
         inspect::trial::{self, Trial},
     },
-    netlink::{self, Netlink},
+    netlink::{self, Disowner, Netlink},
 };
 
 /// The two ends of the pair that things are tried on.
@@ -26,7 +26,7 @@ struct Findings {
     pair: Option<Result<(), netlink::Error>>,
     tcx: Option<anyhow::Result<bool>>,
     clsact: Option<anyhow::Result<()>>,
-    fq: Option<Result<bool, netlink::Error>>,
+    fq: Option<Result<Disowner, netlink::Error>>,
     wire: Option<Result<(), netlink::Error>>,
 }
 
@@ -99,7 +99,7 @@ async fn find() -> Findings {
     if let Some(trial) = trial {
         findings.clsact = Some(trial.clsact(&netlink, &interface).await);
     }
-    findings.fq = Some(netlink.try_root_qdisc(index, "fq").await);
+    findings.fq = Some(netlink.ensure_fq(index, QUEUE).await);
     findings.wire = Some(netlink.ensure_wire(PAIR[0], PAIR[1]).await.map(drop));
     if let Err(error) = netlink.delete_link(index).await {
         findings.pair = Some(Err(error));
@@ -224,18 +224,23 @@ fn about_clsact(result: Option<anyhow::Result<()>>, tcx_works: bool) -> Check {
     }
 }
 
-fn about_fq(result: Option<Result<bool, netlink::Error>>) -> Check {
-    const DISABLES: &str =
-        "nothing yet: loss and partition do without; delay and rate will need it";
+fn about_fq(result: Option<Result<Disowner, netlink::Error>>) -> Check {
+    const DISABLES: &str = "delay, reordering, rate and slots";
     match result {
-        Some(Ok(true)) => Check::ok("fq", "usable"),
-        Some(Ok(false)) => Check::new("fq", Status::Missing, "this kernel has no sch_fq")
-            .disables(DISABLES)
-            .mend(format!(
-                "modprobe sch_fq (CONFIG_NET_SCH_FQ); on Ubuntu first `apt-get install \
+        Some(Ok(Disowner::Queue)) => Check::ok("fq", "usable, with sch_netem before it"),
+        Some(Ok(Disowner::Nobody)) => Check::ok(
+            "fq",
+            "usable; without sch_netem (CONFIG_NET_SCH_NETEM) packets that wait are copied, which is slower",
+        ),
+        Some(Err(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+            Check::new("fq", Status::Missing, "this kernel has no sch_fq").disables(DISABLES).mend(
+                format!(
+                    "modprobe sch_fq (CONFIG_NET_SCH_FQ); on Ubuntu first `apt-get install \
                  linux-modules-extra-{}`",
-                host::release()
-            )),
+                    host::release()
+                ),
+            )
+        }
         Some(Err(error)) if is_permission(&error) => not_permitted("fq"),
         Some(Err(error)) => {
             let error = anyhow::Error::new(error);
@@ -276,7 +281,7 @@ mod tests {
             clsact: Some(if clsact { Ok(()) } else { Err(anyhow!("no such qdisc")) }),
             programs: Some(Ok(())),
             pair: Some(Ok(())),
-            fq: Some(Ok(false)),
+            fq: Some(Ok(Disowner::Nobody)),
             wire: Some(Ok(())),
         };
         let is_ready = |findings: Findings| findings.into_checks().iter().all(Check::is_ready);

@@ -1,4 +1,5 @@
-//! The fair queue of the line: `fq` as root qdisc, which holds each packet until its departure time.
+//! The queue of the line: `fq`, which holds each packet until its departure time, and before it a
+//! `netem`, which takes packets from their owners.
 
 use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::{
@@ -13,6 +14,16 @@ use super::{
 };
 
 const FQ: &str = "fq";
+const NETEM: &str = "netem";
+
+/// Handle of the netem, and where the fq below it hangs.
+const OUTER: TcHandle = TcHandle { major: 1, minor: 0 };
+const INNER: TcHandle = TcHandle { major: 1, minor: 1 };
+/// `struct tc_netem_qopt`: latency in ticks, limit, loss, gap, duplicate, jitter.
+const NETEM_OPTIONS: [u32; 6] = [0, u32::MAX, 0, 0, 0, 0];
+const TCA_NETEM_LATENCY64: u16 = 10;
+/// The shortest that there is, so that netem takes packets from their owners at all.
+const NETEM_LATENCY_NS: i64 = 1;
 
 // Attributes of linux/rtnetlink.h, linux/gen_stats.h and linux/pkt_sched.h.
 const TCA_OPTIONS: u16 = 2;
@@ -24,12 +35,21 @@ const TCA_FQ_FLOW_PLIMIT: u16 = 2;
 const TCA_FQ_QUANTUM: u16 = 3;
 const TCA_FQ_INITIAL_QUANTUM: u16 = 4;
 const TCA_FQ_RATE_ENABLE: u16 = 5;
+const TCA_FQ_BUCKETS_LOG: u16 = 8;
+const TCA_FQ_ORPHAN_MASK: u16 = 10;
 const TCA_FQ_TIMER_SLACK: u16 = 13;
 const TCA_FQ_HORIZON: u16 = 14;
 const TCA_FQ_HORIZON_DROP: u16 = 15;
 
 /// Most bytes of credit that a flow can get at once (`fq_change`, net/sched/sch_fq.c).
 const LARGEST_QUANTUM: u32 = 1 << 20;
+
+/// Flows of packets without an owner are told apart by as many bits of their hash, less one, in a row.
+/// All packets of a flow wait for the one that it last found too early, also for one of another
+/// connection that happens to share it: with the kernel's 1024 flows that is often.
+const ORPHAN_MASK: u32 = (1 << 20) - 1;
+/// Binary logarithm of the number of trees that flows are found in.
+const BUCKETS_LOG: u32 = 14;
 
 /// How a fair queue is set up. The kernel's own defaults (10 000 packets, 100 of a flow, ten
 /// seconds) lose packets that nobody asked to lose.
@@ -58,26 +78,89 @@ pub struct FqStatistics {
     pub beyond_horizon: u64,
 }
 
+/// What takes the packets that wait from the sockets that sent them.
+///
+/// A packet in a queue counts as unsent for its TCP socket (TCP small queues), which brings a connection
+/// behind a delay almost to a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disowner {
+    /// The queue itself: a netem of one nanosecond before the `fq`, which does what netem does with
+    /// every packet that is to wait (`skb_orphan_partial`). It leaves bare TCP acknowledgements their
+    /// owner, which are not counted.
+    Queue,
+    /// Nothing: the kernel has no `sch_netem`. Whoever sends packets there takes copies, which have no
+    /// owner.
+    Nobody,
+}
+
 impl Netlink {
-    /// Makes `fq` the root qdisc of an interface, or changes the options of one that is there.
-    /// Packets that wait in it stay.
+    /// Makes `fq` the queue of an interface, below a netem where the kernel has one, or changes the
+    /// options of what is there. Packets that wait in it stay.
     ///
     /// # Errors
     ///
-    /// `ENOENT` where the kernel has no `sch_fq` ([`super::Error::raw_os_error`]),
-    /// [`super::Error::LinkGone`] if the interface does not exist, else what the kernel says.
-    pub async fn ensure_fq(&self, index: u32, options: FqOptions) -> Result<()> {
+    /// `ENOENT` where the kernel has no `sch_fq` ([`super::Error::raw_os_error`]); then there is no
+    /// queue. [`super::Error::LinkGone`] if the interface does not exist, else what the kernel says.
+    pub async fn ensure_fq(&self, index: u32, options: FqOptions) -> Result<Disowner> {
+        let qdiscs = self.qdiscs(index).await?;
+        // To put a netem over an fq that is there would lose what waits in it.
+        let has_fq = qdiscs.iter().any(|qdisc| qdisc.kind == FQ && qdisc.parent == u32::MAX);
+        let is_disowned = !has_fq && self.ensure_netem(index).await?;
         let op = Operation::on("set up fq", index);
-        let mut request = message(index);
-        request.header.parent = TcHandle::ROOT;
-        request.attributes.push(TcAttribute::Kind(FQ.into()));
-        request.attributes.push(TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, encode(options))));
-        // Without NLM_F_EXCL an fq that is there is changed, not replaced (tc_modify_qdisc).
-        let request = RouteNetlinkMessage::NewQueueDiscipline(request);
-        self.request(&op, request, NLM_F_CREATE | NLM_F_REPLACE).await
+        let parent = if is_disowned { INNER } else { TcHandle::ROOT };
+        match self.ensure_qdisc(&op, index, (parent, FQ), encode(options)).await {
+            Ok(()) => Ok(if is_disowned { Disowner::Queue } else { Disowner::Nobody }),
+            Err(error) => {
+                if is_disowned {
+                    self.delete_root_qdisc(index).await?;
+                }
+                Err(error)
+            }
+        }
     }
 
-    /// Reads the counters of an interface's root fair queue; `None` if it has none.
+    /// False where the kernel has none.
+    async fn ensure_netem(&self, index: u32) -> Result<bool> {
+        let op = Operation::on("set up netem", index);
+        let mut options: Vec<u8> =
+            NETEM_OPTIONS.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        options.extend(12_u16.to_ne_bytes());
+        options.extend(TCA_NETEM_LATENCY64.to_ne_bytes());
+        options.extend(NETEM_LATENCY_NS.to_ne_bytes());
+        match self.ensure_qdisc(&op, index, (TcHandle::ROOT, NETEM), options).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ensure_qdisc(
+        &self,
+        op: &Operation<'_>,
+        index: u32,
+        (parent, kind): (TcHandle, &str),
+        options: Vec<u8>,
+    ) -> Result<()> {
+        let mut request = message(index);
+        request.header.parent = parent;
+        if kind == NETEM {
+            request.header.handle = OUTER;
+        }
+        request.attributes.push(TcAttribute::Kind(kind.into()));
+        request.attributes.push(TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options)));
+        // Without NLM_F_EXCL one of the kind that is there is changed, not replaced (tc_modify_qdisc).
+        let request = RouteNetlinkMessage::NewQueueDiscipline(request);
+        self.request(op, request, NLM_F_CREATE | NLM_F_REPLACE).await
+    }
+
+    async fn delete_root_qdisc(&self, index: u32) -> Result<()> {
+        let mut request = message(index);
+        request.header.parent = TcHandle::ROOT;
+        let op = Operation::on("remove the root qdisc", index);
+        self.request(&op, RouteNetlinkMessage::DelQueueDiscipline(request), 0).await
+    }
+
+    /// Reads the counters of an interface's fair queue; `None` if it has none.
     ///
     /// # Errors
     ///
@@ -107,6 +190,8 @@ fn encode(options: FqOptions) -> Vec<u8> {
         // Departure times are honoured all the same; what is off is pacing by socket, which would
         // slow down a container's own TCP.
         (TCA_FQ_RATE_ENABLE, 0),
+        (TCA_FQ_ORPHAN_MASK, ORPHAN_MASK),
+        (TCA_FQ_BUCKETS_LOG, BUCKETS_LOG),
         // The kernel's 10 us would make every packet late by as much: a timer with slack fires at its end.
         (TCA_FQ_TIMER_SLACK, 0),
         (TCA_FQ_HORIZON, options.horizon_us),

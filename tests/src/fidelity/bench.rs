@@ -47,6 +47,7 @@ pub(super) struct Bench {
     pub(super) site: Site,
     pub(super) seed: u64,
     pub(super) quick: bool,
+    matching: Option<String>,
     runtime: Runtime,
     netlink: Netlink,
     kernel: Kernel,
@@ -75,8 +76,24 @@ impl Bench {
         }
         let interface = Interface { index: site.host.index(VETH)?, name: VETH.to_owned() };
         let entrance = site.host.index(entropy_common::names::LINE_ENTRANCE)?;
-        let (seed, quick) = (options.seed, options.quick);
-        Ok(Self { site, seed, quick, runtime, netlink, kernel, interface, entrance, next_rule: 1 })
+        let (seed, quick, matching) = (options.seed, options.quick, options.matching.clone());
+        Ok(Self {
+            site,
+            seed,
+            quick,
+            matching,
+            runtime,
+            netlink,
+            kernel,
+            interface,
+            entrance,
+            next_rule: 1,
+        })
+    }
+
+    /// Whether a case of this name is to be measured.
+    pub(super) fn wants(&self, case: &str) -> bool {
+        self.matching.as_ref().is_none_or(|text| case.contains(text))
     }
 
     /// Does `work` with a fault that one side makes, in one direction. Waits afterwards until nothing

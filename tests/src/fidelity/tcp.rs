@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{clock::now_ns, netns::Netns};
 
 const CHUNK: usize = 128 << 10;
+/// `USER_HZ`.
+const TICKS_A_SECOND: f64 = 100.0;
 
 /// Connected pairs: sender, receiver.
 fn connect(
@@ -40,6 +42,11 @@ pub(super) struct Carried {
     pub(super) bits: f64,
     /// Share of the processors' time that nobody used: near nothing where they are the limit.
     pub(super) idle: f64,
+    /// Bytes of a packet of the sender's, on average, headers and all: its kernel chooses by what it
+    /// sees of the connection.
+    pub(super) packet: f64,
+    /// Packets of the receiver's for each of the sender's.
+    pub(super) answers: f64,
 }
 
 /// Measures connections that send as much as they can, during `window` after `warm_up`.
@@ -58,19 +65,80 @@ pub(super) fn throughput(
                 .spawn(|| receive(receiver, |count| _ = bytes.fetch_add(count, Ordering::Relaxed)));
         }
         thread::sleep(warm_up);
-        let look = || (Instant::now(), bytes.load(Ordering::Relaxed), cpu_time());
+        let look = || {
+            let traffic = from.run(traffic).unwrap_or_default();
+            (Instant::now(), bytes.load(Ordering::Relaxed), cpu_time(), traffic)
+        };
         let before = look();
         thread::sleep(window);
         let after = look();
         end(&pairs, &stop);
         let ticks = after.2.1 - before.2.1;
+        let [packets, sent, answers] = [0, 1, 2].map(|i| (after.3[i] - before.3[i]) as f64);
         Carried {
+            packet: sent / packets.max(1.0),
+            answers: answers / packets.max(1.0),
             bits: (after.1 - before.1) as f64 * 8.0 / (after.0 - before.0).as_secs_f64(),
             idle: (after.2.0 - before.2.0) / ticks.max(1.0),
         }
     });
     ensure!(result.bits > 0.0, "nothing came through from {} to {address}", from.name());
     Ok(result)
+}
+
+/// Writes on one connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writes {
+    pub(super) count: u32,
+    /// Bytes of each.
+    pub(super) size: usize,
+    /// From one to the next: long enough for the processors to be idle in between.
+    pub(super) gap: Duration,
+}
+
+/// Seconds that the processors are busy until all writes have been read.
+pub(super) fn busy((from, to, address): (&Netns, &Netns, IpAddr), writes: Writes) -> Result<f64> {
+    let pairs = connect(from, to, address, 1)?;
+    let (sender, receiver) = pairs.first().context("no connection")?;
+    sender.set_nodelay(true)?;
+    let processors = crate::cpu::allowed()?.len() as f64;
+    let (chunk, total) = (vec![0x5a; writes.size], u64::from(writes.count) * writes.size as u64);
+    thread::scope(|scope| {
+        let start = (Instant::now(), cpu_time().0);
+        let reader = scope.spawn(|| {
+            let mut read = 0;
+            receive_until(receiver, |count| {
+                read += count;
+                read < total
+            });
+            read
+        });
+        for number in 0..writes.count {
+            let due = start.0 + writes.gap * number;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            { sender }.write_all(&chunk).context("write")?;
+        }
+        let read = crate::threads::outcome(reader.join());
+        ensure!(read == total, "{read} of {total} bytes came");
+        let idle = (cpu_time().0 - start.1) / TICKS_A_SECOND;
+        Ok(start.0.elapsed().as_secs_f64() * processors - idle)
+    })
+}
+
+/// Packets and bytes sent, and packets received, over all devices of this thread's namespace.
+fn traffic() -> [u64; 3] {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let mut sums = [0; 3];
+    for line in text.lines() {
+        let Some((_, counts)) = line.split_once(':') else { continue };
+        // Eight columns about receiving, bytes and packets first, then eight about sending.
+        let counts: Vec<u64> =
+            counts.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        for (sum, at) in sums.iter_mut().zip([9, 8, 1]) {
+            *sum += counts.get(at).copied().unwrap_or(0);
+        }
+    }
+    sums
 }
 
 /// Idle time and all time of the processors since the start, in ticks.
@@ -136,9 +204,17 @@ fn send(mut socket: &TcpStream, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) && socket.write(&chunk).is_ok() {}
 }
 
-fn receive(mut socket: &TcpStream, mut note: impl FnMut(u64)) {
+fn receive(socket: &TcpStream, mut note: impl FnMut(u64)) {
+    receive_until(socket, |count| {
+        note(count);
+        true
+    });
+}
+
+/// As long as `goes_on` says so of the bytes of a read.
+fn receive_until(mut socket: &TcpStream, mut goes_on: impl FnMut(u64) -> bool) {
     let mut chunk = vec![0; 2 * CHUNK];
-    while let Ok(count @ 1..) = socket.read(&mut chunk) {
-        note(count as u64);
-    }
+    while let Ok(count @ 1..) = socket.read(&mut chunk)
+        && goes_on(count as u64)
+    {}
 }

@@ -139,6 +139,6 @@ MAP            TYPE   ENTRIES  OF  KEY BYTES  VALUE BYTES  HOLDS
 ENTROPY_LEASE  array        1   1          4            8  until when the kernel may inject
 ";
         assert_eq!(render(&maps), expected);
-        assert_eq!(maps[0].path, "/sys/fs/bpf/entropy/v4/ENTROPY_LEASE");
+        assert_eq!(maps[0].path, "/sys/fs/bpf/entropy/v5/ENTROPY_LEASE");
     }
 }
