@@ -75,7 +75,7 @@ fn the_records_of_this_version_have_these_sizes() {
         ("peer key", size_of::<PeerKey>(), 20),
         ("peer entry", size_of::<PeerEntry>(), 4),
         ("lease", size_of::<Lease>(), 8),
-        ("line", size_of::<Line>(), 8),
+        ("line", size_of::<Line>(), 12),
         ("owned", size_of::<Owned>(), 4),
         ("label key", size_of::<LabelKey>(), 8),
         ("label", size_of::<Label>(), 192),
