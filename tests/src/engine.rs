@@ -6,6 +6,7 @@
 //! daemon under test above all, is run inside with [`Engine::enter`].
 
 mod api;
+pub mod between;
 mod cleanup;
 mod image;
 mod namespace;

@@ -47,6 +47,8 @@ pub(super) struct Carried {
     pub(super) packet: f64,
     /// Packets of the receiver's for each of the sender's.
     pub(super) answers: f64,
+    /// How often the sender found that segments had overtaken one another.
+    pub(super) reordered: f64,
 }
 
 /// Measures connections that send as much as they can, during `window` after `warm_up`.
@@ -74,10 +76,12 @@ pub(super) fn throughput(
         let after = look();
         end(&pairs, &stop);
         let ticks = after.2.1 - before.2.1;
-        let [packets, sent, answers] = [0, 1, 2].map(|i| (after.3[i] - before.3[i]) as f64);
+        let [packets, sent, answers, reordered] =
+            [0, 1, 2, 3].map(|i| (after.3[i] - before.3[i]) as f64);
         Carried {
             packet: sent / packets.max(1.0),
             answers: answers / packets.max(1.0),
+            reordered,
             bits: (after.1 - before.1) as f64 * 8.0 / (after.0 - before.0).as_secs_f64(),
             idle: (after.2.0 - before.2.0) / ticks.max(1.0),
         }
@@ -125,10 +129,10 @@ pub(super) fn busy((from, to, address): (&Netns, &Netns, IpAddr), writes: Writes
     })
 }
 
-/// Packets and bytes sent, and packets received, over all devices of this thread's namespace.
-fn traffic() -> [u64; 3] {
+/// Packets and bytes sent, packets received, and reorderings seen in this thread's namespace.
+fn traffic() -> [u64; 4] {
     let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let mut sums = [0; 3];
+    let mut sums = [0, 0, 0, reorderings()];
     for line in text.lines() {
         let Some((_, counts)) = line.split_once(':') else { continue };
         // Eight columns about receiving, bytes and packets first, then eight about sending.
@@ -139,6 +143,19 @@ fn traffic() -> [u64; 3] {
         }
     }
     sums
+}
+
+/// `TCPSACKReorder` and `TCPTSReorder` of this thread's namespace.
+fn reorderings() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default();
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
+    names
+        .split_whitespace()
+        .zip(values.split_whitespace())
+        .filter(|(name, _)| ["TCPSACKReorder", "TCPTSReorder"].contains(name))
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum()
 }
 
 /// Idle time and all time of the processors since the start, in ticks.

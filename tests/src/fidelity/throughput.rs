@@ -68,7 +68,8 @@ fn case(
     (way, direction, family): (Way, Direction, u8),
     flows: usize,
 ) -> Result<Row> {
-    let [mut samples, mut idle, mut sizes, mut answers] = [const { [const { Vec::new() }; 3] }; 4];
+    let [mut samples, mut idle, mut sizes, mut answers, mut reordered] =
+        [const { [const { Vec::new() }; 3] }; 5];
     let runs = if bench.quick { 2 } else { RUNS };
     for run in 0..runs {
         // ABBA: what drifts hits both alike.
@@ -83,12 +84,13 @@ fn case(
             idle[side as usize].push(carried.idle * 100.0);
             sizes[side as usize].push(carried.packet / 1e3);
             answers[side as usize].push(carried.answers);
+            reordered[side as usize].push(carried.reordered);
         }
     }
     let pairs = samples[1].iter().zip(&samples[2]).map(|(ours, theirs)| ours / theirs);
     let pairs = pairs.fold([f64::INFINITY, 0.0], |[low, high], x| [low.min(x), high.max(x)]);
-    let [idle, sizes, answers] =
-        [idle, sizes, answers].map(|of| of.map(|mut sample| median(&mut sample)));
+    let [idle, sizes, answers, reordered] =
+        [idle, sizes, answers, reordered].map(|of| of.map(|mut sample| median(&mut sample)));
     let [without, entropy, netem] = samples.map(|mut sample| median(&mut sample));
     Ok(Row {
         section: "TCP throughput behind 20 ms",
@@ -103,7 +105,7 @@ fn case(
         note: format!(
             "{:.3} of netem, medians of {runs}, single pairs {:.2} to {:.2}; processors idle: \
              without {:.0} %, entropy {:.0} %, netem {:.0} %; packets of {:.1}, {:.1}, {:.1} kB with \
-             {:.2}, {:.2}, {:.2} answers",
+             {:.2}, {:.2}, {:.2} answers; {:.0}, {:.0}, {:.0} reorderings",
             entropy / netem,
             pairs[0],
             pairs[1],
@@ -115,7 +117,10 @@ fn case(
             sizes[2],
             answers[0],
             answers[1],
-            answers[2]
+            answers[2],
+            reordered[0],
+            reordered[1],
+            reordered[2]
         ),
     })
 }

@@ -1,15 +1,20 @@
-//! The engine goes away and comes back.
+//! The engine goes away, hangs or talks nonsense, and comes back.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
     daemon::{self, Installation},
     docker::Docker,
-    engine::{Engine, Options},
+    engine::{
+        Engine, Options,
+        between::{Between, Manner},
+    },
     skip,
     wait::{patience, until_true},
 };
 
-use crate::stage::{Running, machine_only, pass};
+use crate::stage::{Cast, Running, Stage, machine_only, pass, stage};
 
 use super::FEW;
 
@@ -56,4 +61,44 @@ fn faults_outlive_the_engine_and_containers_are_found_whenever_it_comes() -> Res
     daemon.stop()?;
     assert_eq!(pass(&ways, FEW)?, [FEW; 2], "after the end");
     Ok(())
+}
+
+/// What the daemon's status says, as people see it.
+fn status(stage: &Stage) -> Result<String> {
+    let output = stage.installation.entropyctl(&["status"])?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn an_engine_that_hangs_or_talks_nonsense_is_named_and_the_faults_go_on() -> Result<()> {
+    let mut stage = stage!();
+    let cast = stage.cast()?;
+    let Cast { web, db, .. } = &*cast;
+    let engine = stage.docker.host().strip_prefix("unix://").context("a socket")?.to_owned();
+    let path = stage.installation.directory().join("between.sock");
+    let between = Between::new(&path, Path::new(&engine))?;
+    stage.installation.follow(&between.docker_host());
+    stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("cut", &web.at)?;
+    let ways = db.ways_to(web)?;
+    for manner in [Manner::Silent, Manner::Garbled, Manner::Absent] {
+        let before = daemon.count_log("no container engine");
+        between.behave(manner);
+        until_true(&format!("{manner:?}: the daemon notices"), patience(60), || {
+            Ok(daemon.count_log("no container engine") > before)
+        })?;
+        let said = status(&stage)?;
+        ensure!(said.contains("no container engine"), "{manner:?}: {said}");
+        assert_eq!(pass(&ways, FEW)?, [0; 2], "{manner:?}: in force all the same");
+        let name = format!("late{}", manner as u8);
+        let late = stage.run(&name, "app=web", &cast.network)?;
+        assert_eq!(pass(&db.ways_to(&late)?, FEW)?, [FEW; 2], "{manner:?}: nobody knows of it yet");
+        between.behave(Manner::Faithful);
+        daemon.await_on("cut", &late.at)?;
+        assert_eq!(pass(&db.ways_to(&late)?, FEW)?, [0; 2], "{manner:?}: known afterwards");
+        let said = status(&stage)?;
+        ensure!(!said.contains("no container engine"), "{manner:?}, afterwards: {said}");
+    }
+    daemon.stop()
 }
