@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Only these sections: throughput, cost, delay, jitter, backlog, rate, loss, special (comma-separated)
     #[arg(long)]
     sections: Option<String>,
+    /// Of the throughput, only cases whose name contains this, as "8 flows"
+    #[arg(long)]
+    matching: Option<String>,
     /// Seed of all decisions
     #[arg(long)]
     seed: Option<u64>,
@@ -72,6 +75,9 @@ fn command(kernel: vm::Kernel, lab: &Path, share: &Path, arguments: &Arguments) 
     }
     if let Some(sections) = &arguments.sections {
         words.extend(["--sections".to_owned(), sections.clone()]);
+    }
+    if let Some(text) = &arguments.matching {
+        words.extend(["--matching".to_owned(), text.clone()]);
     }
     if let Some(seed) = arguments.seed {
         words.extend(["--seed".to_owned(), seed.to_string()]);
