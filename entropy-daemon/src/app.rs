@@ -159,6 +159,8 @@ struct Daemon {
     brake: Arc<Brake>,
     /// What the last round came to.
     round: Option<Arc<api::Round>>,
+    /// Why the last attempt at a round came to nothing.
+    stuck: Option<String>,
 }
 
 impl Daemon {
@@ -188,6 +190,7 @@ impl Daemon {
             has_more: false,
             brake,
             round: None,
+            stuck: None,
         })
     }
 
@@ -286,29 +289,16 @@ impl Daemon {
         if !self.world.complete || self.must_know_policies && !self.policies.are_known() {
             return;
         }
-        let targets = match self.world.targets(&self.netlink).await {
-            Ok(targets) => targets,
+        let (mut plan, targets) = match self.look().await {
+            Ok(seen) => seen,
             Err(error) => {
-                warn!("list interfaces: {error:#}");
+                warn!("{error:#}");
+                self.stuck = Some(format!("{error:#}"));
                 self.back_off();
                 return;
             }
         };
-        let addresses = match self.netlink.addresses().await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                warn!("list addresses: {error:#}");
-                self.back_off();
-                return;
-            }
-        };
-        let mut plan = plan::plan(self.policies.current(), &targets, self.seed, &self.guard);
-        plan.shield(&self.guard, &addresses);
-        if let Err(error) = self.schedule(&mut plan) {
-            warn!("{error:#}");
-            self.back_off();
-            return;
-        }
+        self.stuck = None;
         if let Some(reason) = kernel.untimed() {
             plan.refuse_timed(reason);
         }
@@ -323,6 +313,16 @@ impl Daemon {
         between(kernel);
         let outcome = self.reconciler.apply(&plan, kernel, between).await;
         self.report(plan, targets, outcome);
+    }
+
+    /// What there is on this host, and what should be done to it.
+    async fn look(&mut self) -> Result<(Plan, Vec<Target>)> {
+        let targets = self.world.targets(&self.netlink).await.context("list interfaces")?;
+        let addresses = self.netlink.addresses().await.context("list addresses")?;
+        let mut plan = plan::plan(self.policies.current(), &targets, self.seed, &self.guard);
+        plan.shield(&self.guard, &addresses);
+        self.schedule(&mut plan)?;
+        Ok((plan, targets))
     }
 
     /// Says when each policy is in force, what it has come to, and when to say so again.

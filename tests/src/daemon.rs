@@ -1,14 +1,16 @@
 //! The daemon under test: its policies, its life, its log, its traces in the kernel.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    ptr,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use entropy_common::rule::Direction;
 use entropy_daemon::{
     datapath::{Lock, Ownership, cleanup, inspect},
@@ -309,6 +311,37 @@ impl Daemon {
     /// When it has ended.
     pub fn descriptors(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
+    }
+
+    /// Sets how high its descriptors may be numbered, one less, and returns what that was.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn limit_descriptors(&self, limit: u64) -> Result<u64> {
+        let pid = libc::pid_t::try_from(self.pid())?;
+        let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        let failed = || io::Error::last_os_error();
+        // SAFETY: a null pointer sets nothing; the other one is valid during the call.
+        let got = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, ptr::null(), &raw mut old) };
+        ensure!(got == 0, "ask for the limit: {}", failed());
+        let new = libc::rlimit { rlim_cur: limit, ..old };
+        // SAFETY: as above, the other way round.
+        let set =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const new, ptr::null_mut()) };
+        ensure!(set == 0, "set the limit: {}", failed());
+        Ok(old.rlim_cur)
+    }
+
+    /// The lowest number that none of its descriptors has.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn next_descriptor(&self) -> Result<u64> {
+        let mut taken = BTreeSet::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()))? {
+            taken.insert(entry?.file_name().to_string_lossy().parse::<u64>()?);
+        }
+        (0..).find(|number| !taken.contains(number)).context("no number is left")
     }
 
     /// Has it hand over to the program as it is installed now, and waits until that one has looked at the

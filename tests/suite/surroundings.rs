@@ -1,5 +1,5 @@
 //! What the daemon says where something that it needs is missing, and that it leaves nothing and starts
-//! as soon as that is there.
+//! as soon as that is there; and what runs out later.
 
 use std::{ops::RangeInclusive, process::Command};
 
@@ -10,7 +10,7 @@ use entropy_tests::{
     wait::{patience, until},
 };
 
-use crate::stage::machine_only;
+use crate::stage::{Cast, machine_only, pass, stage};
 
 /// What goes wrong, how (a shell's words, in a mount namespace of the daemon's own; `$RUN` is its runtime
 /// directory), and what it says then.
@@ -40,7 +40,9 @@ const FAILURES: [(&str, &str, &str); 6] = [
 ];
 
 /// Numbers of descriptors that no start can do with.
-const FEW: RangeInclusive<u32> = 8..=32;
+const TOO_FEW: RangeInclusive<u32> = 8..=32;
+/// Datagrams for one look.
+const FEW: u64 = 20;
 
 /// The daemon after these words of a shell.
 fn after(installation: &Installation, script: &str) -> Result<Command> {
@@ -93,11 +95,31 @@ fn at_whatever_step_the_descriptors_end_nothing_stays() -> Result<()> {
     let mut installation = Installation::new()?;
     installation.follow("unix:///nowhere/docker.sock");
     let before = Snapshot::take()?;
-    for number in FEW {
+    for number in TOO_FEW {
         let what = format!("{number} descriptors");
         let log = refused(&installation, &what, &format!("ulimit -n {number}"))?;
         ensure!(log.contains("Too many open files"), "{what}: it does not say so:\n{log}");
         before.assert_restored().context(what)?;
     }
     Ok(())
+}
+
+#[test]
+fn descriptors_that_run_out_later_are_named_and_what_failed_is_made_up_for() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    let Cast { web, db, network, .. } = &*cast;
+    stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
+    let daemon = stage.installation.start(&[])?;
+    daemon.await_on("cut", &web.at)?;
+    let usual = daemon.limit_descriptors(daemon.next_descriptor()?)?;
+    let late = stage.run("late", "app=web", network)?;
+    daemon.await_log("Too many open files")?;
+    let (ways, others) = (db.ways_to(web)?, db.ways_to(&late)?);
+    assert_eq!(pass(&ways, FEW)?, [0; 2], "what is in force stays");
+    assert_eq!(pass(&others, FEW)?, [FEW; 2], "what cannot be attached to is not hit");
+    daemon.limit_descriptors(usual)?;
+    daemon.await_on("cut", &late.at)?;
+    assert_eq!(pass(&others, FEW)?, [0; 2], "made up for");
+    daemon.stop()
 }

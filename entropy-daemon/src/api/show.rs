@@ -194,6 +194,9 @@ impl Scene<'_> {
             let first = problem.lines().next().unwrap_or_default();
             reasons.push(format!("policy files are not loaded: {first}"));
         }
+        if let Some(stuck) = &view.stuck {
+            reasons.push(format!("nothing changes, tried again: {stuck}"));
+        }
         reasons.extend(view.round.iter().filter_map(|round| round.problem.clone()));
         let well = reasons.is_empty();
         // What policies that need it are told, too; the others are as well as ever.

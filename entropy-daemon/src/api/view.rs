@@ -28,6 +28,8 @@ pub(crate) struct View {
     pub(crate) leases: BTreeMap<String, Lease>,
     /// What the last round came to; `None` before the engine has spoken.
     pub(crate) round: Option<Arc<Round>>,
+    /// Why the last attempt at a round came to nothing: what is in force is as old as the last one.
+    pub(crate) stuck: Option<String>,
     /// What no policy can do.
     pub(crate) guard: Arc<Guard>,
     /// The container engine.

@@ -106,6 +106,7 @@ impl Daemon {
     pub(super) fn publish(&self, kernel: &Kernel, desk: &Desk) {
         let view = self.with_policies(View {
             round: self.round.clone(),
+            stuck: self.stuck.clone(),
             guard: Arc::clone(&self.guard),
             engine: self.world.engine.clone(),
             files: self.policies.problem().map(str::to_owned),

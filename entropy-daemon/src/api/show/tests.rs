@@ -156,10 +156,12 @@ fn health_says_what_is_not_well() {
     assert_eq!(health.reasons, ["no delay, rate, slot on this host: no sch_fq"]);
     view.engine.gone = Some("socket not found".into());
     view.files = Some("web.toml:1:1: wrong\nmore".into());
+    view.stuck = Some("list interfaces: no memory".into());
     let health = scene(&view).health(&injections);
     assert_eq!(health.status, Status::Degraded);
     assert_eq!(health.reasons[0], "no container engine: socket not found");
     assert_eq!(health.reasons[1], "policy files are not loaded: web.toml:1:1: wrong");
+    assert_eq!(health.reasons[2], "nothing changes, tried again: list interfaces: no memory");
     let halted = Scene { halted: Some(Halted::now("lunch")), ..scene(&view) };
     assert_eq!(halted.health(&injections).status, Status::Halted);
 }
