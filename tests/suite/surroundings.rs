@@ -44,6 +44,13 @@ const TOO_FEW: RangeInclusive<u32> = 8..=32;
 /// Datagrams for one look.
 const FEW: u64 = 20;
 
+/// An installation whose engine is not there, and what the machine looks like before its first start.
+fn without_an_engine() -> Result<(Installation, Snapshot)> {
+    let mut installation = Installation::new()?;
+    installation.follow("unix:///nowhere/docker.sock");
+    Ok((installation, Snapshot::take()?))
+}
+
 /// The daemon after these words of a shell.
 fn after(installation: &Installation, script: &str) -> Result<Command> {
     let usual = installation.command()?;
@@ -60,9 +67,7 @@ fn what_is_missing_at_the_start_is_named_and_nothing_stays() -> Result<()> {
     if let Some(reason) = daemon::obstacle() {
         entropy_tests::skip!("{reason}");
     }
-    let mut installation = Installation::new()?;
-    installation.follow("unix:///nowhere/docker.sock");
-    let before = Snapshot::take()?;
+    let (installation, before) = without_an_engine()?;
     for (what, script, says) in FAILURES {
         let log = refused(&installation, what, script)?;
         ensure!(log.contains(says), "{what}: it does not say `{says}`:\n{log}");
@@ -92,9 +97,7 @@ fn at_whatever_step_the_descriptors_end_nothing_stays() -> Result<()> {
     if let Some(reason) = daemon::obstacle() {
         entropy_tests::skip!("{reason}");
     }
-    let mut installation = Installation::new()?;
-    installation.follow("unix:///nowhere/docker.sock");
-    let before = Snapshot::take()?;
+    let (installation, before) = without_an_engine()?;
     for number in TOO_FEW {
         let what = format!("{number} descriptors");
         let log = refused(&installation, &what, &format!("ulimit -n {number}"))?;

@@ -108,7 +108,7 @@ impl Netlink {
         let is_disowned = !has_fq && self.ensure_netem(index).await?;
         let op = Operation::on("set up fq", index);
         let parent = if is_disowned { INNER } else { TcHandle::ROOT };
-        match self.ensure_qdisc(&op, index, (parent, FQ), encode(options)).await {
+        match self.ensure_qdisc(&op, index, (parent, TcHandle::UNSPEC, FQ), encode(options)).await {
             Ok(()) => Ok(if is_disowned { Disowner::Queue } else { Disowner::Nobody }),
             Err(error) => {
                 if is_disowned {
@@ -127,7 +127,7 @@ impl Netlink {
         options.extend(12_u16.to_ne_bytes());
         options.extend(TCA_NETEM_LATENCY64.to_ne_bytes());
         options.extend(NETEM_LATENCY_NS.to_ne_bytes());
-        match self.ensure_qdisc(&op, index, (TcHandle::ROOT, NETEM), options).await {
+        match self.ensure_qdisc(&op, index, (TcHandle::ROOT, OUTER, NETEM), options).await {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
@@ -138,14 +138,12 @@ impl Netlink {
         &self,
         op: &Operation<'_>,
         index: u32,
-        (parent, kind): (TcHandle, &str),
+        (parent, handle, kind): (TcHandle, TcHandle, &str),
         options: Vec<u8>,
     ) -> Result<()> {
         let mut request = message(index);
         request.header.parent = parent;
-        if kind == NETEM {
-            request.header.handle = OUTER;
-        }
+        request.header.handle = handle;
         request.attributes.push(TcAttribute::Kind(kind.into()));
         request.attributes.push(TcAttribute::Other(DefaultNla::new(TCA_OPTIONS, options)));
         // Without NLM_F_EXCL one of the kind that is there is changed, not replaced (tc_modify_qdisc).

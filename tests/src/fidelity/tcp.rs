@@ -68,7 +68,8 @@ pub(super) fn throughput(
         }
         thread::sleep(warm_up);
         let look = || {
-            let traffic = from.run(traffic).unwrap_or_default();
+            let [packets, sent, answers] = from.run(traffic).unwrap_or_default();
+            let traffic = [packets, sent, answers, reorderings(from)];
             (Instant::now(), bytes.load(Ordering::Relaxed), cpu_time(), traffic)
         };
         let before = look();
@@ -129,10 +130,10 @@ pub(super) fn busy((from, to, address): (&Netns, &Netns, IpAddr), writes: Writes
     })
 }
 
-/// Packets and bytes sent, packets received, and reorderings seen in this thread's namespace.
-fn traffic() -> [u64; 4] {
+/// Packets and bytes sent, and packets received, over all devices of this thread's namespace.
+fn traffic() -> [u64; 3] {
     let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
-    let mut sums = [0, 0, 0, reorderings()];
+    let mut sums = [0; 3];
     for line in text.lines() {
         let Some((_, counts)) = line.split_once(':') else { continue };
         // Eight columns about receiving, bytes and packets first, then eight about sending.
@@ -145,16 +146,11 @@ fn traffic() -> [u64; 4] {
     sums
 }
 
-/// `TCPSACKReorder` and `TCPTSReorder` of this thread's namespace.
-fn reorderings() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/net/netstat").unwrap_or_default();
-    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
-    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return 0 };
-    names
-        .split_whitespace()
-        .zip(values.split_whitespace())
-        .filter(|(name, _)| ["TCPSACKReorder", "TCPTSReorder"].contains(name))
-        .filter_map(|(_, value)| value.parse::<u64>().ok())
+/// How often the kernel of a namespace saw segments overtake one another.
+fn reorderings(namespace: &Netns) -> u64 {
+    ["TcpExt TCPSACKReorder", "TcpExt TCPTSReorder"]
+        .iter()
+        .filter_map(|name| namespace.counter(name).ok())
         .sum()
 }
 
