@@ -41,6 +41,7 @@ pub use self::{
     error::{Error, Result},
     filter::{AttachMode, Filter, FilterId},
     fq::{Disowner, FqOptions, FqStatistics},
+    line::{Occupied, Passage},
     link::Link,
     monitor::{LinkEvent, LinkMonitor},
     netns::{NetnsId, NetnsRef},

@@ -7,6 +7,8 @@ mod counters;
 mod device;
 mod wire;
 
+pub use self::wire::{Devices, Line};
+
 use std::{
     ffi::CString,
     fs::{self, File},
@@ -25,6 +27,15 @@ use crate::{
     threads::outcome,
     wait::{patience, until_true},
 };
+
+/// Puts a qdisc of a kind, without options, at the root of a device in the namespace of the calling
+/// thread.
+///
+/// # Errors
+/// When the device is not there, or the kernel refuses.
+pub fn set_root_qdisc(index: u32, kind: &str) -> Result<()> {
+    Netlink::open()?.add_root_qdisc(index, kind)
+}
 
 /// A network namespace.
 #[derive(Debug)]
@@ -67,6 +78,15 @@ impl Netns {
         let path = path.as_ref();
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         Ok(Self { file, name: path.display().to_string() })
+    }
+
+    /// The same namespace again.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn try_clone(&self) -> Result<Self> {
+        let file = self.file.try_clone().context("keep a network namespace")?;
+        Ok(Self { file, name: self.name.clone() })
     }
 
     /// The namespace that this process is in.
@@ -153,6 +173,36 @@ impl Netns {
         self.up(name)
     }
 
+    /// Adds a dummy device.
+    ///
+    /// # Errors
+    /// When the name is taken, or the kernel has none.
+    pub fn dummy(&self, name: &str) -> Result<()> {
+        self.netlink(|netlink| netlink.add_kind(name, InfoKind::Dummy))
+    }
+
+    /// Whether this kernel can make a macvlan upon a dummy device.
+    ///
+    /// # Errors
+    /// When it refuses for another reason than that it does not know the kind.
+    pub fn kernel_has_macvlan_and_dummy() -> Result<bool> {
+        let namespace = Self::new("probe")?;
+        // Without a lower device a macvlan is refused otherwise.
+        for (name, kind, usual) in
+            [("lower", InfoKind::Dummy, None), ("upper", InfoKind::MacVlan, Some(libc::EINVAL))]
+        {
+            let Err(error) = namespace.netlink(|netlink| netlink.add_kind(name, kind)) else {
+                continue;
+            };
+            match error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                Some(libc::EOPNOTSUPP) => return Ok(false),
+                code if code == usual => {}
+                _ => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// Makes a device a port of a bridge.
     ///
     /// # Errors
@@ -215,7 +265,7 @@ impl Netns {
     /// When the device is not there, or the kernel refuses.
     pub fn set_root_qdisc(&self, name: &str, kind: &str) -> Result<()> {
         let index = self.index(name)?;
-        self.netlink(|netlink| netlink.add_root_qdisc(index, kind))
+        self.run(|| set_root_qdisc(index, kind))?
     }
 
     /// Whether this kernel has a qdisc, tried in a namespace of its own.

@@ -9,8 +9,10 @@ use entropy_common::{
     names,
     rule::{Direction, HookKey, Match, Rule},
 };
-use entropy_daemon::netlink::Disowner;
-use entropy_tests::{netns::Netns, object::Object};
+use entropy_tests::{
+    netns::{Line, Netns},
+    object::Object,
+};
 
 /// The container's host veth.
 pub(crate) const VETH: &str = "vethc";
@@ -56,16 +58,9 @@ impl Bridged {
         Ok(Self { container, partner, host, object })
     }
 
-    /// Makes the line, with a queue as the daemon's if that is asked for, and none otherwise.
-    pub(crate) fn with_line(mut self, queue: bool) -> Result<Self> {
-        let host = &self.host;
-        host.veth(names::LINE_ENTRANCE, host, names::LINE_EXIT)?;
-        if queue {
-            let disowner = host.line_queue()?;
-            self.object.set_disowns(disowner == Disowner::Queue)?;
-        }
-        self.object.attach(names::PROGRAM_EXIT, host, names::LINE_EXIT, TcAttachType::Ingress)?;
-        self.object.set_line(host.index(names::LINE_ENTRANCE)?)?;
+    /// Makes the line.
+    pub(crate) fn with_line(mut self, line: Line) -> Result<Self> {
+        self.host.line(&mut self.object, line)?;
         Ok(self)
     }
 

@@ -15,9 +15,10 @@ use entropy_common::{
     rule::{Direction, HookKey, Match, Rule},
     stats::Event,
 };
+use entropy_daemon::netlink::Hook;
 use entropy_tests::{
     needs_root,
-    netns::Netns,
+    netns::{Line, Netns},
     object::Object,
     wait::{patience, until_true},
 };
@@ -169,9 +170,7 @@ fn with_the_line_the_sender_is_told_nothing_and_every_lost_packet_is_freed() -> 
         let listening = Listening::new(way)?;
         let host = &listening.host;
         let mut object = cut(&listening)?;
-        host.veth(names::LINE_ENTRANCE, host, names::LINE_EXIT)?;
-        object.attach(names::PROGRAM_EXIT, host, names::LINE_EXIT, TcAttachType::Ingress)?;
-        object.set_line(host.index(names::LINE_ENTRANCE)?)?;
+        host.line(&mut object, Line::SHORT)?;
         for (number, ip) in CONTAINER.into_iter().enumerate() {
             listening.arrived(number)?;
             let reported = listening.send(number, PACKETS)?;
@@ -192,4 +191,38 @@ fn wait_for_freed(object: &Object, count: u64) -> Result<()> {
     })?;
     assert_eq!(object.event(Event::Freed)?, count);
     Ok(())
+}
+
+#[test]
+fn the_line_is_a_macvlan_upon_a_dummy_where_the_kernel_has_both() -> Result<()> {
+    needs_root!();
+    const NAMES: [&str; 2] = [names::LINE_ENTRANCE, names::LINE_EXIT];
+    let host = Netns::new("host")?;
+    if !Netns::kernel_has_macvlan_and_dummy()? {
+        entropy_tests::skip!("needs the VM: this kernel has no macvlan, or no dummy device");
+    }
+    host.as_daemon(async |netlink| {
+        let line = netlink.ensure_line(NAMES[0], NAMES[1]).await?;
+        assert_eq!(line.hook, Hook::Egress);
+        assert_eq!(netlink.ensure_line(NAMES[0], NAMES[1]).await?, line);
+        // Half of it is gone: somebody removed it, or the daemon was killed in the middle.
+        netlink.delete_link(line.entrance).await?;
+        let mended = netlink.ensure_line(NAMES[0], NAMES[1]).await?;
+        assert_eq!((mended.exit, mended.hook), (line.exit, Hook::Egress));
+        for index in [mended.entrance, mended.exit] {
+            let link = netlink.link(index).await?.context("it is not there")?;
+            assert_eq!((link.up, link.mtu), (true, 65535), "{link:?}");
+        }
+        netlink.delete_link(mended.exit).await?;
+        assert_eq!(netlink.link(mended.entrance).await?, None);
+        Ok(())
+    })?;
+    // Of somebody else, as its size tells.
+    host.dummy(NAMES[1])?;
+    host.as_daemon(async |netlink| {
+        let error = netlink.ensure_line(NAMES[0], NAMES[1]).await.unwrap_err().to_string();
+        assert!(error.contains("it is a dummy, not a veth"), "{error}");
+        assert_eq!(netlink.links().await?.iter().filter(|link| link.is("dummy")).count(), 1);
+        Ok(())
+    })
 }

@@ -13,7 +13,7 @@ use entropy_tests::{
     clock::now_ns,
     clocked::{COUNT, Clocked},
     needs_root,
-    netns::Netns,
+    netns::{Line, Netns},
 };
 
 use crate::bridged::Bridged;
@@ -29,7 +29,7 @@ fn a_burst_leaves_in_slots_of_four_in_its_order() -> Result<()> {
     if !Netns::kernel_has_qdisc("fq")? {
         entropy_tests::skip!("needs the VM: sch_fq is missing in this kernel");
     }
-    let mut host = Bridged::new()?.with_line(true)?;
+    let mut host = Bridged::new()?.with_line(Line::WHOLE)?;
     let slot = Slot::new(Delay::constant(SLOT_NS), MAX_DELAY_NS, PACKETS, 0);
     host.rule(17, Rule { slot: slot.context("slots")?, ..Rule::NONE })?;
     for direction in Direction::ALL {

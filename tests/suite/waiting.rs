@@ -12,7 +12,7 @@ use entropy_common::{
 use entropy_tests::{
     clocked::{COUNT, Clocked, shortest},
     needs_root,
-    netns::Netns,
+    netns::{Devices, Line, Netns},
     threads::outcome,
     wait::{patience, until_true},
 };
@@ -28,14 +28,16 @@ struct Host(Bridged);
 
 impl Host {
     fn new() -> Result<Self> {
-        Ok(Self(Bridged::new()?.with_line(true)?))
+        Ok(Self(Bridged::new()?.with_line(Line::WHOLE)?))
     }
 
-    /// With a queue that takes packets from their owners, and as if it did not.
+    /// As the daemon makes the line here, and as it does on a kernel without macvlan and netem: then a
+    /// veth pair and copies do.
     fn both() -> Result<[Self; 2]> {
-        let [queue, mut copies] = [Self::new()?, Self::new()?];
-        copies.0.object.set_disowns(false)?;
-        Ok([queue, copies])
+        let plain = Line { of: Devices::Veth, queue: true };
+        let mut plain = Bridged::new()?.with_line(plain)?;
+        plain.object.set_disowns(false)?;
+        Ok([Self::new()?, Self(plain)])
     }
 
     /// The same rule for the test's datagrams in both directions.

@@ -15,10 +15,10 @@ use super::{
     attach::{self, Place, delete_clsact_if_empty},
     pins,
 };
-use crate::netlink::{Link, Netlink};
+use crate::netlink::{Hook, Link, Netlink, Passage};
 
-/// The veth pairs that a daemon makes: entrance and exit.
-const PAIRS: [(&str, [&str; 2]); 2] = [
+/// What a daemon makes of devices: entrance and exit.
+const PASSAGES: [(&str, [&str; 2]); 2] = [
     ("wire", [names::WIRE_ENTRANCE, names::WIRE_EXIT]),
     ("line", [names::LINE_ENTRANCE, names::LINE_EXIT]),
 ];
@@ -88,8 +88,8 @@ async fn remove_with(netlink: &Netlink, clsacts: &BTreeSet<u32>) -> Report {
         }
         Err(error) => report.problems.push(anyhow!(error).context("list interfaces")),
     }
-    for (what, pair) in PAIRS {
-        report.note(remove_pair(netlink, what, pair).await);
+    for (what, pair) in PASSAGES {
+        report.note(remove_passage(netlink, what, pair).await);
     }
     remove_pins(&mut report);
     report
@@ -116,7 +116,8 @@ fn owned_clsacts() -> Result<BTreeSet<u32>> {
 
 async fn clean_link(netlink: &Netlink, link: &Link, owns_clsact: bool, report: &mut Report) {
     let veth = Direction::ALL.map(Place::of);
-    for place in veth.into_iter().chain([attach::EXIT, attach::WIRE]) {
+    let exits = [Hook::Egress, Hook::Ingress].map(attach::exit);
+    for place in veth.into_iter().chain(exits).chain([attach::WIRE]) {
         report.note(clean_filter(netlink, link, place).await);
     }
     if owns_clsact {
@@ -151,21 +152,22 @@ async fn clean_clsact(netlink: &Netlink, link: &Link) -> Result<Option<String>> 
     Ok(None)
 }
 
-async fn remove_pair(netlink: &Netlink, what: &str, pair: [&str; 2]) -> Result<Option<String>> {
+async fn remove_passage(
+    netlink: &Netlink,
+    what: &str,
+    [entrance, exit]: [&str; 2],
+) -> Result<Option<String>> {
     let links = netlink.links().await.context("list interfaces")?;
-    let find = |name: &str| links.iter().find(|link| link.name == name);
-    let (Some(entrance), Some(exit)) = (find(pair[0]), find(pair[1])) else {
-        return Ok(None);
+    let (index, removed) = match Passage::among(&links, entrance, exit) {
+        Ok(Some(passage)) => (passage.exit, format!("{what} {entrance} and {exit}")),
+        _ => match Passage::stump(&links, entrance, exit) {
+            Some(index) => (index, format!("{what} {exit}")),
+            None => return Ok(None),
+        },
     };
-    let is_ours = [entrance, exit].iter().all(|link| link.kind.as_deref() == Some("veth"))
-        && entrance.peer_index == Some(exit.index)
-        && entrance.peer_netns.is_none();
-    if !is_ours {
-        return Ok(None);
-    }
-    match netlink.delete_link(entrance.index).await {
+    match netlink.delete_link(index).await {
         Err(error) if !error.is_gone() => Err(error).context(format!("remove the {what}")),
-        _ => Ok(Some(format!("{what} {} and {}", pair[0], pair[1]))),
+        _ => Ok(Some(removed)),
     }
 }
 

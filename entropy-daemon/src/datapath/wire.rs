@@ -11,7 +11,7 @@ use super::{
     attach::{self, Attachment, Mode},
     maps::Maps,
 };
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, Passage};
 
 /// The wire, ready.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Wire {
         netlink: &Netlink,
         mode: Mode,
     ) -> Result<Self> {
-        let (entrance, exit) = netlink
+        let Passage { entrance, exit, .. } = netlink
             .ensure_wire(names::WIRE_ENTRANCE, names::WIRE_EXIT)
             .await
             .context("set up the wire")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use entropy_common::names;
 
 use super::{Check, Status};
-use crate::netlink::{self, Link, Netlink};
+use crate::netlink::{self, Link, Netlink, Occupied, Passage};
 
 const NAME: &str = "conflicts";
 
@@ -35,23 +35,24 @@ fn about(links: &[Link], ingress: &BTreeSet<u32>, has_tcx: bool) -> Vec<Check> {
 
 /// An interface that is called like the line or the wire, but is no such.
 fn taken_names(links: &[Link]) -> Option<Check> {
-    let is_veth = |link: &Link| link.kind.as_deref() == Some("veth");
-    let taken = |pair: [&str; 2]| {
-        links.iter().find(|link| pair.contains(&link.name.as_str()) && !is_veth(link))
+    let taken = |entrance, exit| match Passage::stump(links, entrance, exit) {
+        Some(_) => None,
+        None => Passage::among(links, entrance, exit).err(),
     };
-    let line = taken([names::LINE_ENTRANCE, names::LINE_EXIT]);
-    let link = line.or_else(|| taken([names::WIRE_ENTRANCE, names::WIRE_EXIT]))?;
-    let kind = link.kind.as_deref().unwrap_or("device");
-    let finding = format!("interface {} is somebody else's {kind}", link.name);
-    let check = match line {
-        Some(_) => Check::new(NAME, Status::Missing, finding)
+    let line = taken(names::LINE_ENTRANCE, names::LINE_EXIT);
+    let is_line = line.is_some();
+    let occupied = line.or_else(|| taken(names::WIRE_ENTRANCE, names::WIRE_EXIT))?;
+    let Occupied { name, reason, .. } = occupied;
+    let finding = format!("interface {name} is somebody else's: {reason}");
+    let check = match is_line {
+        true => Check::new(NAME, Status::Missing, finding)
             .needed()
             .disables("everything: entropyd does not start"),
-        None => {
+        false => {
             Check::new(NAME, Status::Warning, finding).disables("corruption, and loss by segment")
         }
     };
-    Some(check.mend(format!("ip link set {0} down, then ip link set {0} name OTHER", link.name)))
+    Some(check.mend(format!("ip link set {name} down, then ip link set {name} name OTHER")))
 }
 
 /// An ingress qdisc sits where clsact would.
@@ -118,6 +119,8 @@ mod tests {
     fn a_foreign_interface_with_the_name_of_the_line_keeps_the_daemon_from_starting() {
         let check = only(&[link(3, "entropy0", "bridge")], &[], true);
         assert!(!check.is_ready() && check.finding.contains("entropy0"), "{check:?}");
-        assert_eq!(only(&[link(3, "entropy0", "veth")], &[], true).finding, "none");
+        let (mut entrance, mut exit) = (link(3, "entropy0", "veth"), link(4, "entropy1", "veth"));
+        (entrance.peer_index, exit.peer_index) = (Some(4), Some(3));
+        assert_eq!(only(&[entrance, exit], &[], true).finding, "none");
     }
 }

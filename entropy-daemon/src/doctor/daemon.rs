@@ -7,7 +7,7 @@ use entropy_common::names;
 use super::{Check, Status};
 use crate::{
     datapath::inspect,
-    netlink::{self, Hook, Link, Netlink},
+    netlink::{self, Hook, Link, Netlink, Passage},
 };
 
 /// What a daemon that ended without cleaning up left on this host.
@@ -47,8 +47,8 @@ impl Leftovers {
                 }
             }
         }
-        let line = has_pair(&links, names::LINE_ENTRANCE, names::LINE_EXIT);
-        let wire = has_pair(&links, names::WIRE_ENTRANCE, names::WIRE_EXIT);
+        let line = is_passage(&links, names::LINE_ENTRANCE, names::LINE_EXIT);
+        let wire = is_passage(&links, names::WIRE_ENTRANCE, names::WIRE_EXIT);
         Ok(Self { pins: pins_exist(), filters, line, wire })
     }
 
@@ -85,14 +85,10 @@ fn pins_exist() -> Option<bool> {
     }
 }
 
-fn has_pair(links: &[Link], entrance: &str, exit: &str) -> bool {
-    let find = |name| links.iter().find(|link| link.name == name);
-    let (Some(entrance), Some(exit)) = (find(entrance), find(exit)) else {
-        return false;
-    };
-    entrance.kind.as_deref() == Some("veth")
-        && entrance.peer_netns.is_none()
-        && entrance.peer_index == Some(exit.index)
+fn is_passage(links: &[Link], entrance: &str, exit: &str) -> bool {
+    let passage = Passage::among(links, entrance, exit);
+    passage.is_ok_and(|passage| passage.is_some())
+        || Passage::stump(links, entrance, exit).is_some()
 }
 
 pub(super) async fn checks() -> Vec<Check> {

@@ -111,7 +111,8 @@ impl Netlink {
         match self.ensure_qdisc(&op, index, (parent, TcHandle::UNSPEC, FQ), encode(options)).await {
             Ok(()) => Ok(if is_disowned { Disowner::Queue } else { Disowner::Nobody }),
             Err(error) => {
-                if is_disowned {
+                // Without the kind there is none below the netem, so nothing that waits in it.
+                if is_disowned && error.raw_os_error() == Some(libc::ENOENT) {
                     self.delete_root_qdisc(index).await?;
                 }
                 Err(error)

@@ -5,7 +5,7 @@
 
 use std::{io, os::fd::AsRawFd as _, os::unix::net::UnixDatagram};
 
-use super::{Netlink, Operation, Result};
+use super::{Netlink, Operation, Passage, Result};
 
 // Commands of linux/ethtool.h, each with the one that reads what it sets.
 const ETHTOOL_GTXCSUM: u32 = 0x16;
@@ -52,12 +52,12 @@ struct Value {
 impl Netlink {
     /// Makes sure that the veth pair `name0`, `name1` exists as [`Netlink::ensure_veth_pair`] does, and
     /// that all that goes in at `name0` comes out at `name1` as frames of the size that their sender
-    /// meant, with right checksums. Returns the two interface indexes.
+    /// meant, with right checksums.
     ///
     /// # Errors
     ///
     /// As for a pair; `EOPNOTSUPP` if an offload stays on.
-    pub async fn ensure_wire(&self, name0: &str, name1: &str) -> Result<(u32, u32)> {
+    pub async fn ensure_wire(&self, name0: &str, name1: &str) -> Result<Passage> {
         let pair = self.ensure_veth_pair(name0, name1).await?;
         for (name, offloads) in [(name0, &SENDING[..]), (name1, &RECEIVING[..])] {
             let what = format!("switch off the offloads of {name}");
@@ -118,7 +118,7 @@ mod tests {
             // What somebody has switched on again goes off again.
             for _ in 0..2 {
                 let wire = netlink.ensure_wire("wire0", "wire1").await.unwrap();
-                assert_eq!(netlink.index_of("wire1").await, wire.1);
+                assert_eq!(netlink.index_of("wire1").await, wire.exit);
                 assert!(!SENDING.iter().any(|offload| on("wire0", offload)));
                 assert!(!on("wire1", &RECEIVING[0]));
                 for offload in SENDING.iter().rev() {

@@ -1,12 +1,8 @@
-//! Questions that are answered by trying, and a look over all interfaces at once.
+//! A look over all interfaces at once.
 
 use std::collections::BTreeSet;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    tc::{TcAttribute, TcHandle},
-};
+use netlink_packet_route::RouteNetlinkMessage;
 
 use super::{
     Netlink, Operation, Result,
@@ -15,27 +11,6 @@ use super::{
 };
 
 impl Netlink {
-    /// Finds out whether the kernel has a queueing discipline, by making it the root of an interface
-    /// of the caller's own, where it stays. The kernel may load a module for it.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says, unless that is that it knows no such discipline.
-    pub async fn try_root_qdisc(&self, index: u32, kind: &str) -> Result<bool> {
-        let what = format!("add qdisc {kind}");
-        let op = Operation::on(&what, index);
-        let mut message = qdisc::message(index);
-        message.header.parent = TcHandle::ROOT;
-        message.attributes.push(TcAttribute::Kind(kind.into()));
-        let request = RouteNetlinkMessage::NewQueueDiscipline(message);
-        match self.request(&op, request, NLM_F_CREATE | NLM_F_REPLACE).await {
-            Ok(()) => Ok(true),
-            // "Specified qdisc kind is unknown" (qdisc_create, net/sched/sch_api.c).
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The interfaces that have a queueing discipline of this kind.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use entropy_common::{fault::delay::Delay, rule::Rule, stats::Event};
 use entropy_tests::{
     clocked::{COUNT, Clocked, shortest},
     needs_root,
-    netns::Netns,
+    netns::{Line, Netns},
     numbered,
     wait::{patience, until_true},
 };
@@ -23,7 +23,7 @@ const MILLISECOND: u64 = 1_000_000;
 #[test]
 fn frames_find_their_way_through_wire_and_line() -> Result<()> {
     needs_root!();
-    let mut host = Bridged::new()?.with_line(false)?.with_wire()?;
+    let mut host = Bridged::new()?.with_line(Line::SHORT)?.with_wire()?;
     let delay = Delay::constant(MILLISECOND);
     host.rule(UDP, Rule { delay, ..damaging(1, 1, 0) })?;
     for (direction, v6) in ways() {
@@ -55,7 +55,7 @@ fn frames_find_their_way_through_wire_and_line() -> Result<()> {
 #[test]
 fn a_time_of_somebody_else_is_no_reason_to_wait() -> Result<()> {
     needs_root!();
-    let mut host = Bridged::new()?.with_line(false)?.with_wire()?;
+    let mut host = Bridged::new()?.with_line(Line::SHORT)?.with_wire()?;
     for protocol in [TCP, UDP] {
         host.rule(protocol, damaging(1, 1, 0))?;
         let (from, to, address) = (&host.host, &host.container, addresses(1)[0]);
@@ -94,7 +94,7 @@ fn stamping(namespace: &Netns) -> Result<std::net::UdpSocket> {
 #[test]
 fn damaged_and_whole_frames_wait_as_long_as_their_rule_says() -> Result<()> {
     needs_fq!();
-    let mut host = Bridged::new()?.with_line(true)?.with_wire()?;
+    let mut host = Bridged::new()?.with_line(Line::WHOLE)?.with_wire()?;
     let delay = Delay::constant(50 * MILLISECOND);
     host.rule(UDP, Rule { delay, ..damaging(1, 1, 0) })?;
     for (direction, v6) in ways() {
@@ -113,7 +113,7 @@ fn damaged_and_whole_frames_wait_as_long_as_their_rule_says() -> Result<()> {
 #[test]
 fn frames_with_jitter_overtake_one_another_behind_the_wire() -> Result<()> {
     needs_fq!();
-    let mut host = Bridged::new()?.with_line(true)?.with_wire()?;
+    let mut host = Bridged::new()?.with_line(Line::WHOLE)?.with_wire()?;
     let delay = Delay::uniform(100 * MILLISECOND, 90 * MILLISECOND).unwrap_or(Delay::NONE);
     host.rule(UDP, Rule { delay, ..damaging(1, 1, 0) })?;
     for (direction, v6) in ways() {

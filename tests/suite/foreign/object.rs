@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use aya::sys::{Stats, enable_stats};
 use entropy_daemon::netlink::{AttachMode, FilterId, Hook, Netlink};
-use entropy_tests::snapshot::{self, Link};
+use entropy_tests::{
+    netns,
+    snapshot::{self, Link},
+};
 
 /// Commands of `bpf(2)` (linux/bpf.h).
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -153,8 +156,7 @@ impl Foreign {
                 tcx.push((program, attached));
             }
         }
-        let known = netlink(async |netlink| Ok(netlink.try_root_qdisc(link.index, QDISC).await?))?;
-        ensure!(known, "this kernel has no {QDISC}");
+        netns::set_root_qdisc(link.index, QDISC)?;
         Ok(Self { filter, tcx, link: link.clone() })
     }
 

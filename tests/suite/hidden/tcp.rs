@@ -17,7 +17,7 @@ use entropy_common::{
 };
 use entropy_tests::{
     needs_root,
-    netns::Netns,
+    netns::{Line, Netns},
     object::Object,
     wait::{patience, until_true},
 };
@@ -78,9 +78,7 @@ impl Routed {
         let mut object = Object::load()?;
         object.attach(names::PROGRAM_TO, &host, VETH, TcAttachType::Egress)?;
         if with_line {
-            host.veth(names::LINE_ENTRANCE, &host, names::LINE_EXIT)?;
-            object.attach(names::PROGRAM_EXIT, &host, names::LINE_EXIT, TcAttachType::Ingress)?;
-            object.set_line(host.index(names::LINE_ENTRANCE)?)?;
+            host.line(&mut object, Line::SHORT)?;
         }
         let connection = connect(&listener, &host)?;
         Ok(Self { host, connection, object })
