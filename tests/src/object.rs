@@ -2,16 +2,20 @@
 //! programs run on given bytes (`BPF_PROG_TEST_RUN`).
 
 mod attach;
+mod pool;
 mod run;
 mod timing;
 
-use std::path::{Path, PathBuf};
+use std::{
+    mem::ManuallyDrop,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key},
-    programs::{ProgramError, SchedClassifier},
+    programs::{ProgramError, SchedClassifier, tc::SchedClassifierLink},
 };
 use entropy_common::{
     lease::Lease,
@@ -20,6 +24,8 @@ use entropy_common::{
     rule::{Direction, Hook, HookKey, Line, Match, Rule, RuleSet},
     stats::{Event, RuleState},
 };
+
+use crate::netns::Netns;
 
 pub use run::{Program, Skb, longest_test_frame};
 pub use timing::slot;
@@ -33,10 +39,12 @@ pub fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bpf/entropy.o")
 }
 
-/// The loaded object. Everything vanishes with it.
+/// The loaded object, with empty maps and on no device. What was done with it vanishes with it.
 #[derive(Debug)]
 pub struct Object {
-    ebpf: Ebpf,
+    /// Given back when this is dropped.
+    ebpf: ManuallyDrop<Ebpf>,
+    attached: Vec<(Netns, SchedClassifierLink)>,
 }
 
 /// Name of the program for a direction.
@@ -56,12 +64,7 @@ impl Object {
     /// # Errors
     /// When the object is not there or the kernel refuses its maps.
     pub fn load() -> Result<Self> {
-        let path = path();
-        let ebpf = EbpfLoader::new()
-            .override_global("AYA_LOG_LEVEL", &0_u8, true)
-            .load_file(&path)
-            .with_context(|| format!("load {} (built by cargo xtask build)", path.display()))?;
-        let mut object = Self { ebpf };
+        let mut object = Self { ebpf: ManuallyDrop::new(pool::take()?), attached: Vec::new() };
         object.set_lease(Lease { until_ns: u64::MAX })?;
         object.set_tables(timing::named())?;
         Ok(object)

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use aya::{
     programs::{
         SchedClassifier, TcAttachType,
-        tc::{TcError, qdisc_add_clsact},
+        tc::{SchedClassifierLink, TcError, qdisc_add_clsact},
     },
     util::KernelVersion,
 };
@@ -26,13 +26,19 @@ impl Object {
         hook: TcAttachType,
     ) -> Result<()> {
         let classifier = self.classifier(program)?;
-        namespace
+        let link = namespace
             .run(|| attach_here(classifier, device, hook))?
-            .with_context(|| format!("attach {program} to {device} in {}", namespace.name()))
+            .with_context(|| format!("attach {program} to {device} in {}", namespace.name()))?;
+        self.attached.push((namespace.try_clone()?, link));
+        Ok(())
     }
 }
 
-fn attach_here(classifier: &mut SchedClassifier, device: &str, hook: TcAttachType) -> Result<()> {
+fn attach_here(
+    classifier: &mut SchedClassifier,
+    device: &str,
+    hook: TcAttachType,
+) -> Result<SchedClassifierLink> {
     // As aya itself chooses between TCX and a clsact filter.
     if KernelVersion::current()? < KernelVersion::new(6, 6, 0) {
         match qdisc_add_clsact(device) {
@@ -41,6 +47,6 @@ fn attach_here(classifier: &mut SchedClassifier, device: &str, hook: TcAttachTyp
             Err(error) => return Err(error).context("add clsact"),
         }
     }
-    classifier.attach(device, hook)?;
-    Ok(())
+    let id = classifier.attach(device, hook)?;
+    Ok(classifier.take_link(id)?)
 }
