@@ -27,6 +27,7 @@ use super::{
 use crate::{
     clock,
     datapath::inspect::{self, Snapshot},
+    netlink::{FqStatistics, Netlink},
     policies::Put,
     policy::Span,
 };
@@ -310,15 +311,31 @@ async fn metrics_text(State(context): State<Context>) -> Answer {
     let (view, snapshot) = (context.view(), snapshot().await);
     let scene = context.scene(&view)?;
     let injections = scene.injections(snapshot.as_ref(), &context.activity);
+    let queue = queue(snapshot.as_ref().and_then(|snapshot| snapshot.line)).await;
     let text = metrics::render(&metrics::Facts {
         health: &scene.health(&injections),
         policies: &scene.policies(),
         injections: &injections,
         containers: scene.containers().containers.len(),
         lease_left_ns: snapshot.as_ref().map(|snapshot| snapshot.lease_left_ns),
+        queue,
         events: snapshot.as_ref().map_or(&[], |snapshot| &snapshot.events),
     });
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+/// What waits in the line. That it cannot be asked is no reason to tell nothing else.
+async fn queue(entrance: Option<u32>) -> Option<FqStatistics> {
+    match Netlink::new() {
+        Ok(netlink) => netlink.fq_statistics(entrance?).await.unwrap_or_else(|error| {
+            tracing::warn!("the line's queue cannot be read: {error}");
+            None
+        }),
+        Err(error) => {
+            tracing::warn!("the line's queue cannot be read: {error}");
+            None
+        }
+    }
 }
 
 #[cfg(test)]
