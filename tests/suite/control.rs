@@ -9,6 +9,7 @@ use entropy_daemon::api::{Client, ClientError, Method};
 use entropy_tests::{
     daemon::Daemon,
     datagrams::Way,
+    netns::Netns,
     wait::{patience, until_true},
 };
 use serde_json::Value;
@@ -150,6 +151,8 @@ fn requests_that_cannot_be_served_are_refused_and_change_nothing() -> Result<()>
         status == 200 && text.contains("entropy_lost_packets_total{policy=\"filed\""),
         "{text}"
     );
+    let has_queue = text.contains("\nentropy_line_waiting_packets 0\n");
+    ensure!(has_queue == Netns::kernel_has_qdisc("fq")?, "{text}");
     let refused = site.output(&["delete", "filed"])?;
     ensure!(refused.status.code() == Some(1), "{refused:?}");
     ensure!(site.passing()? == [0; 2], "nothing is different");

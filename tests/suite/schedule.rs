@@ -2,60 +2,28 @@
 
 use std::{
     collections::BTreeSet,
-    net::{SocketAddr, UdpSocket},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use entropy_common::rule::Direction;
-use entropy_tests::{clock::now_ns, daemon::Daemon, docker::Interface, numbered, wait::patience};
+use entropy_tests::{
+    clock::now_ns,
+    daemon::Daemon,
+    docker::Interface,
+    wait::{patience, until_true},
+};
 
-use crate::stage::{Running, stage};
+use crate::{
+    stage::stage,
+    watch::{PAUSE, Watch},
+};
 
 /// By how much a window may begin or end off its plan, in nanoseconds.
 const MARGIN_NS: u64 = 10_000_000;
 /// The pulses, and the breaks between them, in nanoseconds.
 const PULSE_NS: u64 = 100_000_000;
-/// From one datagram to the next.
-const PAUSE: Duration = Duration::from_millis(2);
-
-/// Datagrams from one container to another, one by one.
-struct Watch {
-    sender: UdpSocket,
-    receiver: UdpSocket,
-    /// When each was sent, before and after the call, by its number.
-    sent: Vec<(u64, u64)>,
-}
-
-impl Watch {
-    fn new(from: &Running, to: &Running) -> Result<Self> {
-        let (inside, other) = (to.container.netns()?, from.container.netns()?);
-        let receiver = inside.run(|| UdpSocket::bind((to.at.v4, 0)))??;
-        // It is read at the end only.
-        numbered::make_large(&receiver)?;
-        receiver.set_read_timeout(Some(patience(1) / 2))?;
-        let sender = other.run(|| UdpSocket::bind(SocketAddr::from(([0; 4], 0))))??;
-        sender.connect(receiver.local_addr()?)?;
-        Ok(Self { sender, receiver, sent: Vec::new() })
-    }
-
-    fn send(&mut self) -> Result<()> {
-        let number = u32::try_from(self.sent.len())?;
-        let before = now_ns();
-        self.sender.send(&number.to_be_bytes()).context("send a datagram")?;
-        self.sent.push((before, now_ns()));
-        Ok(())
-    }
-
-    /// The numbers of those that came.
-    fn arrived(&self) -> BTreeSet<usize> {
-        let mut bytes = [0; 4];
-        let mut next = || self.receiver.recv(&mut bytes).ok().map(|_| u32::from_be_bytes(bytes));
-        std::iter::from_fn(&mut next).map(|number| number as usize).collect()
-    }
-}
-
 /// The window of a policy's rule as the kernel has it.
 fn window(daemon: &Daemon, at: &Interface) -> Option<(u64, u64)> {
     let rule = daemon.rule("pulse", at, Direction::Egress)?.rule;
@@ -128,6 +96,64 @@ fn check(watch: &Watch, arrived: &BTreeSet<usize>, windows: &BTreeSet<(u64, u64)
     ensure!(late * 50 <= inside + outside, "{late} of {} were late", inside + outside);
     ensure!(inside >= windows.len() && outside >= windows.len() / 2, "too few datagrams to tell");
     Ok(())
+}
+
+/// How much time a test takes for itself before a window begins, in nanoseconds.
+const AHEAD_NS: u64 = 100_000_000;
+
+/// The window that the kernel knows of and that has not begun.
+fn next_window(daemon: &Daemon, at: &Interface) -> Result<(u64, u64)> {
+    let mut next = None;
+    until_true("the next window is written", patience(20), || {
+        next = window(daemon, at).filter(|(from, _)| *from > now_ns() + AHEAD_NS);
+        Ok(next.is_some())
+    })?;
+    next.context("no window")
+}
+
+/// What the daemon has written ahead is not its own any more. A filter outlives the daemon, too, and so
+/// does its window, as long as the lease; a link does not.
+#[test]
+fn a_window_is_on_time_while_the_daemon_is_stopped_and_after_it_was_killed() -> Result<()> {
+    let stage = stage!();
+    let cast = stage.cast()?;
+    stage.policy(
+        "pulse",
+        "target = \"app=web\"\ndirection = \"egress\"\npartition = true\n\
+         schedule = { on = \"100ms\", off = \"900ms\" }",
+    )?;
+    let start = || stage.installation.start(&["--lease", "60"]);
+    let (stops, kills) = if entropy_tests::skip::nothing() { (400, 100) } else { (5, 2) };
+    let mut watch = Watch::new(&cast.web, &cast.db)?;
+    let mut windows = BTreeSet::new();
+    let mut daemon = start()?;
+    for round in 0..stops + kills {
+        daemon.await_on("pulse", &cast.web.at)?;
+        let next = next_window(&daemon, &cast.web.at)?;
+        let mut watch_it = || {
+            while now_ns() < next.1 + PULSE_NS {
+                watch.send()?;
+                thread::sleep(PAUSE);
+            }
+            anyhow::Ok(())
+        };
+        if round < stops {
+            windows.insert(next);
+            daemon.signal(libc::SIGSTOP)?;
+            let watched = watch_it();
+            daemon.signal(libc::SIGCONT)?;
+            watched?;
+        } else {
+            let has_filters = daemon.log().contains("using clsact filters");
+            windows.extend(has_filters.then_some(next));
+            daemon.kill()?;
+            watch_it()?;
+            daemon = start()?;
+        }
+    }
+    daemon.stop()?;
+    let arrived = watch.arrived();
+    check(&watch, &arrived, &windows)
 }
 
 #[test]

@@ -68,8 +68,7 @@ fn case(
     (way, direction, family): (Way, Direction, u8),
     flows: usize,
 ) -> Result<Row> {
-    let [mut samples, mut idle, mut sizes, mut answers, mut reordered] =
-        [const { [const { Vec::new() }; 3] }; 5];
+    let mut carried: [Vec<Carried>; 3] = Default::default();
     let runs = if bench.quick { 2 } else { RUNS };
     for run in 0..runs {
         // ABBA: what drifts hits both alike.
@@ -77,21 +76,21 @@ fn case(
         let order = if run % 2 == 0 { order } else { [order[1], order[0]] };
         let without = (run == 0).then_some(Side::Without);
         for side in without.into_iter().chain(order) {
-            let carried = bench.with(side, direction, fault, |bench| {
+            carried[side as usize].push(bench.with(side, direction, fault, |bench| {
                 once(&bench.site, (way, direction, family), flows)
-            })?;
-            samples[side as usize].push(carried.bits / 1e6);
-            idle[side as usize].push(carried.idle * 100.0);
-            sizes[side as usize].push(carried.packet / 1e3);
-            answers[side as usize].push(carried.answers);
-            reordered[side as usize].push(carried.reordered);
+            })?);
         }
     }
-    let pairs = samples[1].iter().zip(&samples[2]).map(|(ours, theirs)| ours / theirs);
+    let pairs = carried[1].iter().zip(&carried[2]).map(|(ours, theirs)| ours.bits / theirs.bits);
     let pairs = pairs.fold([f64::INFINITY, 0.0], |[low, high], x| [low.min(x), high.max(x)]);
-    let [idle, sizes, answers, reordered] =
-        [idle, sizes, answers, reordered].map(|of| of.map(|mut sample| median(&mut sample)));
-    let [without, entropy, netem] = samples.map(|mut sample| median(&mut sample));
+    let medians = |read: fn(&Carried) -> f64| {
+        carried.each_ref().map(|runs| median(&mut runs.iter().map(read).collect::<Vec<_>>()))
+    };
+    let [without, entropy, netem] = medians(|carried| carried.bits / 1e6);
+    let idle = medians(|carried| carried.idle * 100.0);
+    let sizes = medians(|carried| carried.packet / 1e3);
+    let answers = medians(|carried| carried.answers);
+    let reordered = medians(|carried| carried.reordered);
     Ok(Row {
         section: "TCP throughput behind 20 ms",
         fault: name,
