@@ -8,10 +8,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::test::lab;
-use crate::{build, exec, place, setup, vm};
+use crate::{build, exec, place, vm};
 
 /// How long one kernel's measurement may take, in seconds.
-const LIMIT: u64 = 3600;
+const LIMIT: u64 = 10_800;
 
 /// What to measure.
 #[derive(Args)]
@@ -44,15 +44,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let folder = place::target().join("fidelity");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let chosen = |kernel: &vm::Kernel| arguments.only.is_empty() || arguments.only.contains(kernel);
-    let (mut worst, mut texts, mut reports) = (0, Vec::new(), Vec::new());
-    for kernel in vm::Kernel::ALL.into_iter().filter(chosen) {
-        setup::vm::ensure(kernel)?;
+    let kernels: Vec<_> = vm::Kernel::ALL.into_iter().filter(chosen).collect();
+    let measured = vm::side_by_side(&kernels, |kernel| {
         exec::say(&format!("measuring under Linux {}", kernel.name()));
         let share = place::vm_share().join(format!("fidelity-{}", kernel.name()));
         clear(&share)?;
         let machine = vm::Machine { timeout: LIMIT, counted: true, ..vm::Machine::default() };
-        let code = vm::run(kernel, &machine, &command(kernel, &lab, &share, arguments), exec::out)?;
-        let (text, report) = collect(kernel, &share, &folder)?;
+        let command = command(*kernel, &lab, &share, arguments);
+        let show = |line: &str| exec::out(&format!("{:<5}| {line}", kernel.name()));
+        let code = vm::run(*kernel, &machine, &command, show)?;
+        anyhow::Ok((code, collect(*kernel, &share, &folder)?))
+    });
+    let (mut worst, mut texts, mut reports) = (0, Vec::new(), Vec::new());
+    for result in measured {
+        let (code, (text, report)) = result?;
         worst = worst.max(code);
         texts.push(text);
         reports.push(report);

@@ -9,11 +9,19 @@ pub(crate) mod systemd;
 pub(crate) mod toolchain;
 pub(crate) mod vm;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::exec::say;
+
+/// Does one part while no other thread of this process does any: package managers take no company.
+pub(crate) fn alone<T>(part: impl FnOnce() -> T) -> T {
+    static BUSY: Mutex<()> = Mutex::new(());
+    let _busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
+    part()
+}
 
 /// Sets up everything.
 ///

@@ -7,6 +7,7 @@ mod tally;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -55,6 +56,11 @@ impl Stage {
         self != Self::Dist
     }
 
+    /// Whether it runs in a virtual machine.
+    fn is_virtual(self) -> bool {
+        matches!(self, Self::V6_1 | Self::V6_12 | Self::Dist)
+    }
+
     /// The stage as users write it.
     fn name(self) -> &'static str {
         match self {
@@ -85,19 +91,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         if arguments.only.is_empty() { stage.is_usual() } else { arguments.only.contains(stage) }
     };
     // Built once, when the first stage wants it; what went wrong then is said by each.
-    let mut suite: Option<Result<Suite, String>> = None;
-    let mut outcomes = Vec::new();
-    for stage in Stage::ALL.into_iter().filter(chosen) {
+    let suite: OnceLock<Result<Suite, String>> = OnceLock::new();
+    let libtest = &arguments.libtest;
+    let one = |stage: Stage, show: &dyn Fn(&str)| {
         exec::say(&format!("tests: {}", stage.name()));
         let start = Instant::now();
         let mut tally = Tally::default();
         let result = if stage == Stage::Unit {
-            unit(&arguments.libtest, &mut tally)
+            unit(libtest, &mut tally)
         } else {
-            let suite =
-                suite.get_or_insert_with(|| prepare().map_err(|error| format!("{error:#}")));
-            match suite {
-                Ok(suite) => suite.run(stage, &arguments.libtest, &mut tally),
+            match suite.get_or_init(|| prepare().map_err(|error| format!("{error:#}"))) {
+                Ok(suite) => suite.run(stage, libtest, &mut tally, show),
                 Err(error) => Err(anyhow::anyhow!("{error}")),
             }
         };
@@ -105,8 +109,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         if let Some(problem) = &problem {
             exec::say(&format!("tests: {}: {problem}", stage.name()));
         }
-        outcomes.push(Outcome { stage, tally, took: start.elapsed(), problem });
-    }
+        Outcome { stage, tally, took: start.elapsed(), problem }
+    };
+    let (machines, here): (Vec<_>, Vec<_>) =
+        Stage::ALL.into_iter().filter(chosen).partition(|stage| stage.is_virtual());
+    let mut outcomes: Vec<_> = here.into_iter().map(|stage| one(stage, &exec::out)).collect();
+    outcomes.extend(vm::side_by_side(&machines, |stage| {
+        one(*stage, &|line| exec::out(&format!("{:<5}| {line}", stage.name())))
+    }));
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let (lines, code) = report::summary(&outcomes, strict);
     exec::out("");

@@ -5,6 +5,8 @@ mod boot;
 mod guest;
 
 use std::fs::{File, TryLockError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -75,8 +77,11 @@ impl Machine {
     }
 }
 
+/// Machines that may run at the same time. Each keeps little more than one processor busy.
+const MACHINES: usize = 2;
+
 /// Runs `command` under `kernel`, gives each line of its output to `line` and returns its exit
-/// code. Waits while another machine runs.
+/// code. Waits while as many others run.
 ///
 /// # Errors
 /// When setting up fails, or the machine does not start, panics, stalls, hangs or dies.
@@ -86,22 +91,50 @@ pub(crate) fn run(
     command: &[String],
     line: impl FnMut(&str),
 ) -> Result<u8> {
-    let image = setup::vm::ensure(kernel)?;
-    let _lock = only_one()?;
-    boot::run(&boot::Plan { kernel, image, machine, command }, line)
+    let image = setup::alone(|| setup::vm::ensure(kernel))?;
+    let (place, _lock) = take_place()?;
+    boot::run(&boot::Plan { kernel, image, machine, command, place }, line)
         .with_context(|| format!("virtual machine with Linux {}", kernel.name()))
 }
 
-/// Takes the lock that every machine holds while it runs.
-fn only_one() -> Result<File> {
+/// Does `one` with each of the items, [`MACHINES`] at a time, and returns what came of them in their order.
+pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], one: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let numbers = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        let items = numbers.map_while(|number| Some((number, one(items.get(number)?))));
+        items.collect::<Vec<_>>()
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..MACHINES).map(|_| scope.spawn(work)).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Takes one of the places for machines: its number, and the lock that holds it.
+fn take_place() -> Result<(usize, File)> {
     std::fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
-    let path = place::vm().join("lock");
-    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => exec::say("waiting for another virtual machine to end"),
-        Err(TryLockError::Error(error)) => return Err(error).context("lock target/vm/lock"),
+    let mut is_told = false;
+    loop {
+        for number in 0..MACHINES {
+            let path = place::vm().join(format!("lock-{number}"));
+            let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+            match file.try_lock() {
+                Ok(()) => return Ok((number, file)),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("lock {}", path.display()));
+                }
+            }
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            exec::say("waiting for another virtual machine to end");
+        }
+        thread::sleep(Duration::from_secs(1));
     }
-    file.lock().context("lock target/vm/lock")?;
-    Ok(file)
 }

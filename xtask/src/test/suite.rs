@@ -16,7 +16,7 @@ use crate::{dist, exec, place, setup, vm};
 const PASSED_ON: [&str; 6] =
     ["CI", "DOCKER_HOST", "ENTROPY_FULL", "ENTROPY_RECORD", "RUST_BACKTRACE", "RUST_LOG"];
 /// How long the suite may run in a virtual machine, in seconds.
-const VM_LIMIT: u64 = 1200;
+const VM_LIMIT: u64 = 1800;
 /// The kernel that the package is tested on: that of the system that it is made for.
 const DIST_KERNEL: vm::Kernel = vm::Kernel::V6_1;
 
@@ -55,14 +55,21 @@ impl Suite {
     }
 
     /// Runs the suite in a stage's surroundings.
-    pub(super) fn run(&self, stage: Stage, libtest: &[String], tally: &mut Tally) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        stage: Stage,
+        libtest: &[String],
+        tally: &mut Tally,
+        show: &dyn Fn(&str),
+    ) -> Result<()> {
         match stage {
             Stage::Unit | Stage::Host => self.here(libtest, tally),
-            Stage::Dist => self.dist(libtest, tally),
+            Stage::Dist => self.dist(libtest, tally, show),
             Stage::V6_1 | Stage::V6_12 => {
                 let kernel = vm::Kernel::from_str(stage.name(), false);
                 let kernel = kernel.map_err(anyhow::Error::msg)?;
-                inside(kernel, |skips| self.command(skips, Some(kernel), libtest), tally)
+                let command = |skips: &Path| self.command(skips, Some(kernel), libtest);
+                inside(stage, kernel, command, tally, show)
             }
         }
     }
@@ -85,8 +92,8 @@ impl Suite {
     }
 
     /// Makes a package of what the suite runs and tests it in a virtual machine.
-    fn dist(&self, libtest: &[String], tally: &mut Tally) -> Result<()> {
-        setup::systemd::ensure()?;
+    fn dist(&self, libtest: &[String], tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
+        setup::alone(setup::systemd::ensure)?;
         let package = dist::package(&place::binaries(false))?;
         let command = |skips: &Path| {
             let mut words = environment(skips, Some(DIST_KERNEL));
@@ -97,7 +104,7 @@ impl Suite {
             words.extend_from_slice(libtest);
             words
         };
-        inside(DIST_KERNEL, command, tally)
+        inside(Stage::Dist, DIST_KERNEL, command, tally, show)
     }
 
     /// The words that run the suite.
@@ -113,16 +120,18 @@ impl Suite {
 
 /// Runs a test program in a virtual machine. `command` makes its words, given the file for skips.
 fn inside(
+    stage: Stage,
     kernel: vm::Kernel,
     command: impl FnOnce(&Path) -> Vec<String>,
     tally: &mut Tally,
+    show: &dyn Fn(&str),
 ) -> Result<()> {
-    let skips = place::vm_share().join(format!("skips-{}", kernel.name()));
+    let skips = place::vm_share().join(format!("skips-{}", stage.name()));
     fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
     fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
     let machine = vm::Machine { timeout: VM_LIMIT, ..vm::Machine::default() };
     let result = vm::run(kernel, &machine, &command(&skips), |line| {
-        exec::out(line);
+        show(line);
         tally.line(line);
     });
     tally.skips(&fs::read_to_string(&skips).unwrap_or_default());

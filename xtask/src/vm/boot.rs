@@ -40,6 +40,8 @@ pub(super) struct Plan<'a> {
     pub(super) image: PathBuf,
     pub(super) machine: &'a Machine,
     pub(super) command: &'a [String],
+    /// What its files are told apart by from those of another machine.
+    pub(super) place: usize,
 }
 
 /// What the machine says, and where.
@@ -52,7 +54,8 @@ enum Said {
 /// only a trial shows, starts again under emulation and remembers that.
 pub(super) fn run(plan: &Plan, mut line: impl FnMut(&str)) -> Result<u8> {
     signals::watch();
-    fs::write(script_file(), guest::script(plan.command)).context("write the guest's script")?;
+    fs::write(script_file(plan.place), guest::script(plan.command, plan.place))
+        .context("write the guest's script")?;
     let distrust = place::vm().join("kvm-does-not-work");
     let opens = fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
     // Only an emulator counts.
@@ -74,15 +77,15 @@ fn boot_id() -> Option<String> {
 }
 
 /// Where the guest finds its script.
-fn script_file() -> PathBuf {
-    place::vm().join("guest.sh")
+fn script_file(number: usize) -> PathBuf {
+    place::vm().join(format!("guest-{number}.sh"))
 }
 
 /// One start. `None` when the machine never began because the processor's help does not work.
 fn attempt(plan: &Plan, kvm: bool, line: &mut impl FnMut(&str)) -> Result<Option<u8>> {
     let share = place::vm_share();
     for name in [guest::STARTED, guest::CODE] {
-        forget(&share.join(name))?;
+        forget(&share.join(guest::of(name, plan.place)))?;
     }
     let mut child = command(plan, kvm).spawn().context("start vng")?;
     let (sender, receiver) = mpsc::channel();
@@ -90,7 +93,7 @@ fn attempt(plan: &Plan, kvm: bool, line: &mut impl FnMut(&str)) -> Result<Option
     listen(child.stderr.take(), sender, Said::Console);
     // Ends the machine on every way out of here.
     let mut running = Running { child };
-    let mut console = Console::new(plan.kernel)?;
+    let mut console = Console::new(plan)?;
     let verdict = follow(plan, kvm, &receiver, &mut console, line);
     running.end();
     match verdict {
@@ -99,7 +102,7 @@ fn attempt(plan: &Plan, kvm: bool, line: &mut impl FnMut(&str)) -> Result<Option
         Err(error) if signals::caught() => return Err(error),
         Err(error) => bail!("{error:#}; {}", console.tail()),
     }
-    let code = fs::read_to_string(share.join(guest::CODE)).ok();
+    let code = fs::read_to_string(share.join(guest::of(guest::CODE, plan.place))).ok();
     match code.and_then(|text| text.trim().parse().ok()) {
         Some(code) => Ok(Some(code)),
         None => bail!("it ended before the command did; {}", console.tail()),
@@ -121,7 +124,7 @@ fn command(plan: &Plan, kvm: bool) -> Command {
     .arg("--rwdir")
     .arg(place::vm_share())
     .arg("--exec")
-    .arg(format!("bash {}", guest::quote(&script_file().to_string_lossy())));
+    .arg(format!("bash {}", guest::quote(&script_file(plan.place).to_string_lossy())));
     if !kvm {
         vng.arg("--disable-kvm");
         if plan.machine.counted {
@@ -169,6 +172,7 @@ fn follow(
     let start = Instant::now();
     let boot_limit = if kvm { KVM_BOOT_LIMIT } else { BOOT_LIMIT };
     let mut started = false;
+    let sign = place::vm_share().join(guest::of(guest::STARTED, plan.place));
     loop {
         match said.recv_timeout(Duration::from_millis(100)) {
             Ok(Said::Output(text)) => line(&text),
@@ -191,11 +195,10 @@ fn follow(
             // Some machines offer KVM and then refuse a register or an instruction, in ever other
             // words: whatever ends before the script began is the processor's help failing.
             Err(RecvTimeoutError::Disconnected) => {
-                let began = place::vm_share().join(guest::STARTED).exists();
-                return Ok(if kvm && !began { End::NoKvm } else { End::Over });
+                return Ok(if kvm && !sign.exists() { End::NoKvm } else { End::Over });
             }
         }
-        started = started || place::vm_share().join(guest::STARTED).exists();
+        started = started || sign.exists();
         if !started && start.elapsed() > boot_limit {
             if kvm {
                 return Ok(End::NoKvm);
@@ -256,8 +259,9 @@ struct Console {
 
 impl Console {
     /// Begins a new log.
-    fn new(kernel: Kernel) -> Result<Self> {
-        let path = place::vm().join(format!("console-{}.log", kernel.name()));
+    fn new(plan: &Plan) -> Result<Self> {
+        let (kernel, number) = (plan.kernel.name(), plan.place);
+        let path = place::vm().join(format!("console-{kernel}-{number}.log"));
         let file = fs::File::create(&path).with_context(|| format!("create {}", path.display()))?;
         Ok(Self { path, file, last: Vec::new() })
     }

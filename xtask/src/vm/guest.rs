@@ -72,14 +72,19 @@ fn programs(command: &[String]) -> Vec<PathBuf> {
     all
 }
 
-/// Writes the script for `command`.
-pub(super) fn script(command: &[String]) -> String {
+/// A file's name in the share, of the machine in a place.
+pub(super) fn of(name: &str, number: usize) -> String {
+    format!("{name}-{number}")
+}
+
+/// Writes the script for `command`, in the machine in a place.
+pub(super) fn script(command: &[String], number: usize) -> String {
     let share = quote(&place::vm_share().to_string_lossy());
     let mut text = format!(
         "#!/bin/bash
 # Written by `cargo xtask vm`; what goes to standard error here is part of the console's log.
 share={share}
-: >$share/{STARTED}
+: >$share/{started}
 # Errors and worse on the console only: it is slow, and it is searched for panics.
 dmesg -n 4
 modprobe virtio_console
@@ -92,6 +97,7 @@ mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 ",
+        started = of(STARTED, number),
         modules = MODULES.join(" ")
     );
     text.push_str(IN_MEMORY);
@@ -114,13 +120,14 @@ cd {folder} || exit 1
 exec 3> >(exec cat >\"$output\")
 pump=$!
 {command} </dev/null >&3 2>&1 3>&-
-echo $? >$share/{CODE}.partial
+echo $? >$share/{code}.partial
 exec 3>&-
 # Whatever the command left running holds the pipe open: it gets a moment, not for ever.
 for _ in $(seq 50); do kill -0 $pump 2>/dev/null || break; sleep 0.1; done
-mv $share/{CODE}.partial $share/{CODE}
+mv $share/{code}.partial $share/{code}
 sync
 ",
+        code = of(CODE, number),
         path = quote(&path),
         folder = quote(&folder.to_string_lossy()),
         command = words.join(" "),
@@ -146,7 +153,7 @@ mod tests {
     #[test]
     fn words_survive_the_shell_unchanged() {
         assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
-        let text = script(&["echo".to_owned(), "a'b".to_owned()]);
+        let text = script(&["echo".to_owned(), "a'b".to_owned()], 1);
         assert!(text.contains(r"'echo' 'a'\''b' </dev/null"), "{text}");
     }
 }
