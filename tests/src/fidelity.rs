@@ -47,6 +47,9 @@ pub struct Options {
     /// Of the throughput, only cases whose name contains this
     #[arg(long)]
     pub matching: Option<String>,
+    /// Runs of each side of a case of the throughput, of which the median counts
+    #[arg(long, default_value_t = 5)]
+    pub runs: usize,
     /// Seed of all decisions
     #[arg(long, default_value_t = 20_260)]
     pub seed: u64,

@@ -1,5 +1,7 @@
 //! What the daemon says where something that it needs is missing, and that it leaves nothing and starts
-//! as soon as that is there; and what runs out later.
+//! as soon as that is there; and what becomes of it when something goes later.
+
+mod later;
 
 use std::{ops::RangeInclusive, process::Command};
 
@@ -10,7 +12,7 @@ use entropy_tests::{
     wait::{patience, until},
 };
 
-use crate::stage::{Cast, machine_only, pass, stage};
+use crate::stage::machine_only;
 
 /// What goes wrong, how (a shell's words, in a mount namespace of the daemon's own; `$RUN` is its runtime
 /// directory), and what it says then.
@@ -41,9 +43,6 @@ const FAILURES: [(&str, &str, &str); 6] = [
 
 /// Numbers of descriptors that no start can do with.
 const TOO_FEW: RangeInclusive<u32> = 8..=32;
-/// Datagrams for one look.
-const FEW: u64 = 20;
-
 /// An installation whose engine is not there, and what the machine looks like before its first start.
 fn without_an_engine() -> Result<(Installation, Snapshot)> {
     let mut installation = Installation::new()?;
@@ -105,24 +104,4 @@ fn at_whatever_step_the_descriptors_end_nothing_stays() -> Result<()> {
         before.assert_restored().context(what)?;
     }
     Ok(())
-}
-
-#[test]
-fn descriptors_that_run_out_later_are_named_and_what_failed_is_made_up_for() -> Result<()> {
-    let stage = stage!();
-    let cast = stage.cast()?;
-    let Cast { web, db, network, .. } = &*cast;
-    stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
-    let daemon = stage.installation.start(&[])?;
-    daemon.await_on("cut", &web.at)?;
-    let usual = daemon.limit_descriptors(daemon.next_descriptor()?)?;
-    let late = stage.run("late", "app=web", network)?;
-    daemon.await_log("Too many open files")?;
-    let (ways, others) = (db.ways_to(web)?, db.ways_to(&late)?);
-    assert_eq!(pass(&ways, FEW)?, [0; 2], "what is in force stays");
-    assert_eq!(pass(&others, FEW)?, [FEW; 2], "what cannot be attached to is not hit");
-    daemon.limit_descriptors(usual)?;
-    daemon.await_on("cut", &late.at)?;
-    assert_eq!(pass(&others, FEW)?, [0; 2], "made up for");
-    daemon.stop()
 }

@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Of the throughput, only cases whose name contains this, as "8 flows"
     #[arg(long)]
     matching: Option<String>,
+    /// Runs of each side of a case of the throughput, of which the median counts (5)
+    #[arg(long)]
+    runs: Option<usize>,
     /// Seed of all decisions
     #[arg(long)]
     seed: Option<u64>,
@@ -83,6 +86,9 @@ fn command(kernel: vm::Kernel, lab: &Path, share: &Path, arguments: &Arguments) 
     }
     if let Some(text) = &arguments.matching {
         words.extend(["--matching".to_owned(), text.clone()]);
+    }
+    if let Some(runs) = arguments.runs {
+        words.extend(["--runs".to_owned(), runs.to_string()]);
     }
     if let Some(seed) = arguments.seed {
         words.extend(["--seed".to_owned(), seed.to_string()]);

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
+use entropy_common::names;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -182,19 +183,16 @@ impl Context {
     }
 }
 
-/// What is in the kernel now; nothing where that cannot be read.
-async fn snapshot() -> Option<Snapshot> {
-    match tokio::task::spawn_blocking(inspect::read).await {
-        Ok(Ok(snapshot)) => snapshot,
-        Ok(Err(error)) => {
-            tracing::warn!("the counters cannot be read: {error:#}");
-            None
-        }
-        Err(error) => {
-            tracing::warn!("the counters cannot be read: {error}");
-            None
-        }
-    }
+/// What is in the kernel now, or why that cannot be read.
+async fn snapshot() -> Result<Snapshot, String> {
+    let reason = match tokio::task::spawn_blocking(inspect::read).await {
+        Ok(Ok(Some(snapshot))) => return Ok(snapshot),
+        Ok(Ok(None)) => format!("nothing is pinned in {}", names::PIN_DIR),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!("the counters cannot be read: {reason}");
+    Err(reason)
 }
 
 async fn policies(State(context): State<Context>) -> Answer {
@@ -257,7 +255,7 @@ async fn renew(State(context): State<Context>, name: Name) -> Answer {
 
 async fn injections(State(context): State<Context>) -> Answer {
     let (view, snapshot) = (context.view(), snapshot().await);
-    let injections = context.scene(&view)?.injections(snapshot.as_ref(), &context.activity);
+    let injections = context.scene(&view)?.injections(snapshot.as_ref().ok(), &context.activity);
     Ok(json(StatusCode::OK, &Injections { injections }))
 }
 
@@ -294,8 +292,8 @@ async fn release(State(context): State<Context>) -> Answer {
 async fn health(State(context): State<Context>) -> Answer {
     let (view, snapshot) = (context.view(), snapshot().await);
     let scene = context.scene(&view)?;
-    let injections = scene.injections(snapshot.as_ref(), &context.activity);
-    Ok(json(StatusCode::OK, &scene.health(&injections)))
+    let injections = scene.injections(snapshot.as_ref().ok(), &context.activity);
+    Ok(json(StatusCode::OK, &scene.health(&injections, snapshot.as_ref().err())))
 }
 
 async fn version() -> Response {
@@ -310,14 +308,14 @@ async fn version() -> Response {
 async fn metrics_text(State(context): State<Context>) -> Answer {
     let (view, snapshot) = (context.view(), snapshot().await);
     let scene = context.scene(&view)?;
-    let injections = scene.injections(snapshot.as_ref(), &context.activity);
-    let queue = queue(snapshot.as_ref().and_then(|snapshot| snapshot.line)).await;
+    let injections = scene.injections(snapshot.as_ref().ok(), &context.activity);
+    let queue = queue(snapshot.as_ref().ok().and_then(|snapshot| snapshot.line)).await;
     let text = metrics::render(&metrics::Facts {
-        health: &scene.health(&injections),
+        health: &scene.health(&injections, snapshot.as_ref().err()),
         policies: &scene.policies(),
         injections: &injections,
         containers: scene.containers().containers.len(),
-        lease_left_ns: snapshot.as_ref().map(|snapshot| snapshot.lease_left_ns),
+        lease_left_ns: snapshot.as_ref().ok().map(|snapshot| snapshot.lease_left_ns),
         queue,
         events: snapshot.as_ref().map_or(&[], |snapshot| &snapshot.events),
     });

@@ -179,7 +179,7 @@ impl Scene<'_> {
     }
 
     /// How the daemon is.
-    pub(super) fn health(&self, injections: &[Injection]) -> Health {
+    pub(super) fn health(&self, injections: &[Injection], unread: Option<&String>) -> Health {
         let view = self.view;
         let mut reasons = Vec::new();
         if let Some(halted) = &self.halted {
@@ -198,13 +198,15 @@ impl Scene<'_> {
             reasons.push(format!("nothing changes, tried again: {stuck}"));
         }
         reasons.extend(view.round.iter().filter_map(|round| round.problem.clone()));
+        let in_force: Vec<_> = injections.iter().filter(|i| i.state == State::InForce).collect();
+        let unread = unread.filter(|_| !in_force.is_empty());
+        reasons.extend(unread.map(|reason| format!("the counters cannot be read: {reason}")));
         let well = reasons.is_empty();
         // What policies that need it are told, too; the others are as well as ever.
         let lacks = [("delay, rate, slot", &view.untimed), ("damage", &view.unwired)];
         for (what, reason) in lacks {
             reasons.extend(reason.iter().map(|reason| format!("no {what} on this host: {reason}")));
         }
-        let in_force: Vec<_> = injections.iter().filter(|i| i.state == State::InForce).collect();
         let count = |set: BTreeSet<&String>| set.len() as u64;
         Health {
             status: match (&self.halted, well) {

@@ -140,7 +140,12 @@ async fn resubscribe(receive_buffer_bytes: u32) -> Subscription {
 
 fn interpret(message: &NetlinkMessage<Raw>) -> Option<LinkEvent> {
     let raw = match &message.payload {
-        NetlinkPayload::Overrun(_) => return Some(LinkEvent::Overrun),
+        NetlinkPayload::Overrun(_) => {
+            tracing::warn!(
+                "notifications about interfaces were lost (overrun), all are listed again"
+            );
+            return Some(LinkEvent::Overrun);
+        }
         NetlinkPayload::InnerMessage(raw) => raw,
         _ => return None,
     };

@@ -47,6 +47,8 @@ pub(super) struct Bench {
     pub(super) site: Site,
     pub(super) seed: u64,
     pub(super) quick: bool,
+    /// Runs of each side of a case of the throughput.
+    pub(super) runs: usize,
     matching: Option<String>,
     runtime: Runtime,
     netlink: Netlink,
@@ -81,6 +83,7 @@ impl Bench {
             site,
             seed,
             quick,
+            runs: if quick { 2 } else { options.runs.max(1) },
             matching,
             runtime,
             netlink,

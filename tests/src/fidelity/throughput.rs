@@ -20,8 +20,6 @@ const DELAY_MS: u64 = 20;
 const FLOWS: [usize; 2] = [1, 8];
 /// Least share of netem's throughput.
 const LEAST: f64 = 0.95;
-/// Runs of each side.
-const RUNS: usize = 5;
 /// Whether cubic ends its slow start when round trips become longer. They do by chance where the
 /// processors are the limit, and what a connection carries is settled by that for many seconds: so it
 /// is off, for both sides.
@@ -69,7 +67,7 @@ fn case(
     flows: usize,
 ) -> Result<Row> {
     let mut carried: [Vec<Carried>; 3] = Default::default();
-    let runs = if bench.quick { 2 } else { RUNS };
+    let runs = bench.runs;
     for run in 0..runs {
         // ABBA: what drifts hits both alike.
         let order = [Side::Entropy, Side::Netem];

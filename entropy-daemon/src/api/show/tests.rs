@@ -148,7 +148,7 @@ fn health_says_what_is_not_well() {
     let mut view = view(&[]);
     view.untimed = Some("no sch_fq".into());
     let injections = scene(&view).injections(None, &Activity::default());
-    let health = scene(&view).health(&injections);
+    let health = scene(&view).health(&injections, None);
     assert_eq!(
         (health.status, health.policies_in_force, health.containers_hit),
         (Status::Ok, 2, 2)
@@ -157,11 +157,15 @@ fn health_says_what_is_not_well() {
     view.engine.gone = Some("socket not found".into());
     view.files = Some("web.toml:1:1: wrong\nmore".into());
     view.stuck = Some("list interfaces: no memory".into());
-    let health = scene(&view).health(&injections);
+    let unread = "nothing is pinned".to_owned();
+    let health = scene(&view).health(&injections, Some(&unread));
     assert_eq!(health.status, Status::Degraded);
     assert_eq!(health.reasons[0], "no container engine: socket not found");
     assert_eq!(health.reasons[1], "policy files are not loaded: web.toml:1:1: wrong");
     assert_eq!(health.reasons[2], "nothing changes, tried again: list interfaces: no memory");
+    assert_eq!(health.reasons[3], "the counters cannot be read: nothing is pinned");
+    let nothing = scene(&view).health(&[], Some(&unread));
+    assert!(!nothing.reasons.iter().any(|reason| reason.contains("counters")), "{nothing:?}");
     let halted = Scene { halted: Some(Halted::now("lunch")), ..scene(&view) };
-    assert_eq!(halted.health(&injections).status, Status::Halted);
+    assert_eq!(halted.health(&injections, None).status, Status::Halted);
 }
