@@ -292,7 +292,11 @@ pub(super) async fn detach(
     match held.map(|position| attachment.holds.swap_remove(position)) {
         // To close it is to detach.
         Some((_, Hold::Tcx(link))) => drop(link),
-        Some((_, Hold::Pinned(link))) => link.unpin().context("remove the link's pin")?,
+        Some((_, Hold::Pinned(link))) => match link.unpin() {
+            // Somebody has removed it, with the whole directory perhaps.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            unpinned => unpinned.context("remove the link's pin")?,
+        },
         Some((_, Hold::Clsact)) => {
             if let Err(error) = remove_filter(netlink, index, place).await {
                 attachment.holds.push((place, Hold::Clsact));
