@@ -7,8 +7,6 @@ mod counters;
 mod device;
 mod wire;
 
-pub use self::wire::{Devices, Line};
-
 use std::{
     ffi::CString,
     fs::{self, File},
@@ -27,6 +25,13 @@ use crate::{
     threads::outcome,
     wait::{patience, until_true},
 };
+
+pub use self::wire::{Devices, Line};
+
+/// What the kernel said, if it did.
+fn errno(error: &anyhow::Error) -> Option<i32> {
+    error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+}
 
 /// Puts a qdisc of a kind, without options, at the root of a device in the namespace of the calling
 /// thread.
@@ -194,7 +199,7 @@ impl Netns {
             let Err(error) = namespace.netlink(|netlink| netlink.add_kind(name, kind)) else {
                 continue;
             };
-            match error.root_cause().downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            match errno(&error) {
                 Some(libc::EOPNOTSUPP) => return Ok(false),
                 code if code == usual => {}
                 _ => return Err(error),
@@ -277,8 +282,7 @@ impl Netns {
         match namespace.set_root_qdisc("lo", kind) {
             Ok(()) => Ok(true),
             Err(error) => {
-                let cause = error.root_cause().downcast_ref::<io::Error>();
-                if cause.and_then(io::Error::raw_os_error) == Some(libc::ENOENT) {
+                if errno(&error) == Some(libc::ENOENT) {
                     return Ok(false);
                 }
                 Err(error)

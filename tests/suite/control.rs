@@ -5,7 +5,7 @@ mod run;
 use std::{fs, process::Output, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use entropy_daemon::api::{Client, ClientError, Method};
+use entropy_daemon::api::Method;
 use entropy_tests::{
     daemon::Daemon,
     datagrams::Way,
@@ -91,14 +91,7 @@ impl Site {
 
     /// Asks as programs do; the status and the body of the answer.
     fn ask(&self, method: Method, path: &str, body: Option<(&str, &str)>) -> Result<(u16, String)> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = Client::at(&self.stage.installation.socket());
-        let body = body.map(|(kind, body)| (kind, body.as_bytes().to_vec()));
-        match runtime.block_on(client.ask(method, path, body)) {
-            Ok(body) => Ok((200, String::from_utf8(body.to_vec())?)),
-            Err(ClientError::Refused { status, error }) => Ok((status, error)),
-            Err(error) => Err(error.into()),
-        }
+        self.stage.ask(method, path, body)
     }
 }
 

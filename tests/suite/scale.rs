@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use entropy_daemon::api::{Client, Method};
+use entropy_daemon::api::Method;
 use entropy_tests::{
     clock::now_ns,
     daemon::Daemon,
@@ -69,11 +69,11 @@ fn await_rules(daemon: &Daemon, rules: usize) -> Result<()> {
     })
 }
 
+/// Asks for something that must be done. Returns when it was asked for.
 fn ask(stage: &Stage, path: &str) -> Result<u64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::at(&stage.installation.socket());
     let asked = now_ns();
-    runtime.block_on(client.ask(Method::POST, path, None))?;
+    let (status, body) = stage.ask(Method::POST, path, None)?;
+    ensure!(status == 200, "{path}: {status} {body}");
     Ok(asked)
 }
 

@@ -130,24 +130,17 @@ fn a_window_is_on_time_while_the_daemon_is_stopped_and_after_it_was_killed() -> 
     for round in 0..stops + kills {
         daemon.await_on("pulse", &cast.web.at)?;
         let next = next_window(&daemon, &cast.web.at)?;
-        let mut watch_it = || {
-            while now_ns() < next.1 + PULSE_NS {
-                watch.send()?;
-                thread::sleep(PAUSE);
-            }
-            anyhow::Ok(())
-        };
         if round < stops {
             windows.insert(next);
             daemon.signal(libc::SIGSTOP)?;
-            let watched = watch_it();
+            let watched = watch.send_until(next.1 + PULSE_NS);
             daemon.signal(libc::SIGCONT)?;
             watched?;
         } else {
             let has_filters = daemon.log().contains("using clsact filters");
             windows.extend(has_filters.then_some(next));
             daemon.kill()?;
-            watch_it()?;
+            watch.send_until(next.1 + PULSE_NS)?;
             daemon = start()?;
         }
     }
@@ -171,10 +164,7 @@ fn a_policy_ends_after_its_time_though_the_daemon_is_stopped() -> Result<()> {
     let window = window(&daemon, &cast.web.at).context("no window")?;
     ensure!(window.1 - window.0 == 2_000_000_000, "{window:?}");
     daemon.signal(libc::SIGSTOP)?;
-    while now_ns() < window.1 + 500_000_000 {
-        watch.send()?;
-        thread::sleep(PAUSE);
-    }
+    watch.send_until(window.1 + 500_000_000)?;
     daemon.signal(libc::SIGCONT)?;
     let arrived = watch.arrived();
     for (number, &(before, after)) in watch.sent.iter().enumerate() {
@@ -214,10 +204,7 @@ fn a_window_of_cron_that_opened_this_minute_ends_on_time_and_comes_again_tomorro
     let first = window(&daemon, &cast.web.at).context("no window")?;
     ensure!(first.0.abs_diff(from_ns) < MARGIN_NS, "{first:?} instead of {from_ns}");
     ensure!(first.1 - first.0 == passed_ns + REST_NS, "{first:?}");
-    while now_ns() < first.1 + 500_000_000 {
-        watch.send()?;
-        thread::sleep(PAUSE);
-    }
+    watch.send_until(first.1 + 500_000_000)?;
     let next = window(&daemon, &cast.web.at).context("no window")?;
     let day_ns = 24 * 60 * MINUTE_NS;
     ensure!(next.0.abs_diff(first.0 + day_ns) < MARGIN_NS, "{next:?} after {first:?}");

@@ -6,6 +6,7 @@ pub(crate) mod flows;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use entropy_daemon::api::{Client, ClientError, Method};
 use entropy_tests::{
     daemon::{self, Installation},
     datagrams::Way,
@@ -80,6 +81,23 @@ impl Stage {
     /// Runs a container in a network and finds its interface there.
     pub(crate) fn run(&self, name: &str, label: &str, network: &Network) -> Result<Running> {
         Running::new(self.docker.run(name, label, network)?, network)
+    }
+
+    /// Asks the control API as programs do; the status and the body of the answer.
+    pub(crate) fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &str)>,
+    ) -> Result<(u16, String)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = Client::at(&self.installation.socket());
+        let body = body.map(|(kind, body)| (kind, body.as_bytes().to_vec()));
+        match runtime.block_on(client.ask(method, path, body)) {
+            Ok(body) => Ok((200, String::from_utf8(body.to_vec())?)),
+            Err(ClientError::Refused { status, error }) => Ok((status, error)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The containers that tests share.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{SocketAddr, UdpSocket},
+    thread,
     time::Duration,
 };
 
@@ -39,6 +40,15 @@ impl Watch {
         let before = now_ns();
         self.sender.send(&number.to_be_bytes()).context("send a datagram")?;
         self.sent.push((before, now_ns()));
+        Ok(())
+    }
+
+    /// Sends one after the other until a time of the monotonic clock, in nanoseconds.
+    pub(crate) fn send_until(&mut self, until_ns: u64) -> Result<()> {
+        while now_ns() < until_ns {
+            self.send()?;
+            thread::sleep(PAUSE);
+        }
         Ok(())
     }
 

@@ -25,6 +25,11 @@ pub(crate) fn out(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// The same for one of several that run side by side, under its name.
+pub(crate) fn out_of(name: &str, line: &str) {
+    out(&format!("{name:<5}| {line}"));
+}
+
 /// Runs one step that does work: says what it is at the start and how long it took at the end.
 pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     say(&format!("{what} ..."));

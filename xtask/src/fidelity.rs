@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         clear(&share)?;
         let machine = vm::Machine { timeout: LIMIT, counted: true, ..vm::Machine::default() };
         let command = command(*kernel, &lab, &share, arguments);
-        let show = |line: &str| exec::out(&format!("{:<5}| {line}", kernel.name()));
+        let show = |line: &str| exec::out_of(kernel.name(), line);
         let code = vm::run(*kernel, &machine, &command, show)?;
         anyhow::Ok((code, collect(*kernel, &share, &folder)?))
     });

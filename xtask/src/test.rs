@@ -115,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         Stage::ALL.into_iter().filter(chosen).partition(|stage| stage.is_virtual());
     let mut outcomes: Vec<_> = here.into_iter().map(|stage| one(stage, &exec::out)).collect();
     outcomes.extend(vm::side_by_side(&machines, |stage| {
-        one(*stage, &|line| exec::out(&format!("{:<5}| {line}", stage.name())))
+        one(*stage, &|line| exec::out_of(stage.name(), line))
     }));
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let (lines, code) = report::summary(&outcomes, strict);

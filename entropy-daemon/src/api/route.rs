@@ -324,16 +324,15 @@ async fn metrics_text(State(context): State<Context>) -> Answer {
 
 /// What waits in the line. That it cannot be asked is no reason to tell nothing else.
 async fn queue(entrance: Option<u32>) -> Option<FqStatistics> {
-    match Netlink::new() {
-        Ok(netlink) => netlink.fq_statistics(entrance?).await.unwrap_or_else(|error| {
-            tracing::warn!("the line's queue cannot be read: {error}");
-            None
-        }),
-        Err(error) => {
-            tracing::warn!("the line's queue cannot be read: {error}");
-            None
-        }
-    }
+    let entrance = entrance?;
+    let statistics = match Netlink::new() {
+        Ok(netlink) => netlink.fq_statistics(entrance).await,
+        Err(error) => Err(error),
+    };
+    statistics.unwrap_or_else(|error| {
+        tracing::warn!("the line's queue cannot be read: {error}");
+        None
+    })
 }
 
 #[cfg(test)]

@@ -52,11 +52,11 @@ impl Netns {
     }
 
     /// Makes the line by the daemon's own code, with the program at its exit, and tells the programs of
-    /// it. Returns where its packets are met.
+    /// it.
     ///
     /// # Errors
     /// When the kernel refuses, or has no `fq` and a queue is asked for.
-    pub fn line(&self, object: &mut Object, line: Line) -> Result<Hook> {
+    pub fn line(&self, object: &mut Object, line: Line) -> Result<()> {
         let (passage, disowner) = self.as_daemon(async |netlink| {
             let (entrance, exit) = (names::LINE_ENTRANCE, names::LINE_EXIT);
             let passage = match line.of {
@@ -78,8 +78,7 @@ impl Netns {
             Hook::Egress => TcAttachType::Egress,
         };
         object.attach(names::PROGRAM_EXIT, self, names::LINE_EXIT, hook)?;
-        object.set_line(passage.entrance)?;
-        Ok(passage.hook)
+        object.set_line(passage.entrance)
     }
 
     /// Does something with the daemon's own netlink in this namespace.

@@ -77,7 +77,7 @@ impl Object {
         };
         self.remove_peers(&peers)?;
         self.array(names::MAP_LINE)?.set(0, Line { entrance: 0, wire: 0, disowns: 0 }, 0)?;
-        let mut tables = self.array::<[i32; TABLE_ENTRIES as usize]>(names::MAP_TABLES)?;
+        let mut tables = self.array::<timing::Entries>(names::MAP_TABLES)?;
         for number in timing::named().len() as u32..MAX_TABLES {
             tables.set(number, [0; TABLE_ENTRIES as usize], 0)?;
         }

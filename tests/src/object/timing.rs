@@ -15,7 +15,7 @@ use entropy_common::{
 use super::Object;
 
 /// A table as it stands in the map.
-type Entries = [i32; TABLE_ENTRIES as usize];
+pub(super) type Entries = [i32; TABLE_ENTRIES as usize];
 
 /// The tables of the distributions that have a name, made once: each takes some milliseconds.
 pub(super) fn named() -> &'static [Table] {
