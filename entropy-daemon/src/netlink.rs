@@ -19,6 +19,7 @@ mod netns;
 mod offload;
 mod probe;
 mod qdisc;
+mod steering;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use self::{
     monitor::{LinkEvent, LinkMonitor},
     netns::{NetnsId, NetnsRef},
     qdisc::{ClsactAdd, Hook, Qdisc},
+    steering::{Steering, steering},
 };
 use self::{netns::NetnsFile, wire::Raw};
 

@@ -1,4 +1,4 @@
-//! The line: two devices of the daemon's own, where packets wait in `fq` and lost packets are freed.
+//! The line: the daemon's own veth pair, where packets wait in `fq` and lost packets are freed.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use entropy_common::{fault::delay::MAX_DELAY_NS, names};
 use tracing::warn;
 
-use super::{
-    Interface,
-    attach::{self, Place},
-};
+use super::{Interface, steer};
 use crate::netlink::{Disowner, FqOptions, Netlink, Passage};
 
 /// How `fq` is set up. A gigabit of the smallest packets for 200 ms is 300 000 packets; they may
@@ -31,8 +28,6 @@ pub(super) struct Line {
     pub(super) entrance: u32,
     /// The exit.
     pub(super) exit: Interface,
-    /// What goes on the exit, and where.
-    pub(super) place: Place,
     /// What takes packets that wait from their owners.
     pub(super) disowner: Disowner,
     /// Why packets cannot wait in it; `None` if they can.
@@ -40,11 +35,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Makes the devices and their queue. Without `sch_fq` there is a line all the same: lost packets
+    /// Makes the pair and its queue. Without `sch_fq` there is a line all the same: lost packets
     /// need no queue.
     pub(super) async fn ensure(netlink: &Netlink) -> Result<Self> {
-        let Passage { entrance, exit, hook } = netlink
-            .ensure_line(names::LINE_ENTRANCE, names::LINE_EXIT)
+        let Passage { entrance, exit } = netlink
+            .ensure_veth_pair(names::LINE_ENTRANCE, names::LINE_EXIT)
             .await
             .context("set up the line")?;
         let (disowner, untimed) = match netlink.ensure_fq(entrance, QUEUE).await {
@@ -58,8 +53,8 @@ impl Line {
             Err(error) => return Err(error).context("set up the line's queue"),
         };
         let exit = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
-        let place = attach::exit(hook);
-        Ok(Self { netlink: netlink.clone(), entrance, exit, place, disowner, untimed })
+        steer(netlink, &exit);
+        Ok(Self { netlink: netlink.clone(), entrance, exit, disowner, untimed })
     }
 
     /// Lets waiting packets arrive, for a while, and removes the line. Adds what went wrong to
@@ -69,7 +64,7 @@ impl Line {
         if lost > 0 {
             warn!("{lost} packets had longer than {DRAIN:?} to wait and are lost");
         }
-        // The entrance goes with it.
+        // The entrance goes with its peer.
         match self.netlink.delete_link(self.exit.index).await {
             Err(error) if !error.is_gone() => {
                 problems.push(anyhow!(error).context("remove the line"));

@@ -10,13 +10,11 @@ use crate::{
         Interface, QUEUE,
         inspect::trial::{self, Trial},
     },
-    netlink::{self, Disowner, Hook, Netlink, Passage},
+    netlink::{self, Disowner, Netlink, Passage},
 };
 
 /// The two ends of the pair that things are tried on.
 const PAIR: [&str; 2] = ["entropyprobe0", "entropyprobe1"];
-/// The two devices of the line that is tried.
-const LINE: [&str; 2] = ["entropyprobe2", "entropyprobe3"];
 
 const AS_ROOT: &str = "run it as root: `sudo entropyctl doctor`";
 const EVERYTHING: &str = "everything: entropyd does not start without it";
@@ -28,7 +26,6 @@ struct Findings {
     pair: Option<Result<(), netlink::Error>>,
     tcx: Option<anyhow::Result<bool>>,
     clsact: Option<anyhow::Result<()>>,
-    line: Option<Result<Hook, netlink::Error>>,
     fq: Option<Result<Disowner, netlink::Error>>,
     wire: Option<Result<(), netlink::Error>>,
 }
@@ -102,19 +99,12 @@ async fn find() -> Findings {
     if let Some(trial) = trial {
         findings.clsact = Some(trial.clsact(&netlink, &interface).await);
     }
-    findings.line = Some(try_line(&netlink).await);
     findings.fq = Some(netlink.ensure_fq(index, QUEUE).await);
     findings.wire = Some(netlink.ensure_wire(PAIR[0], PAIR[1]).await.map(drop));
     if let Err(error) = netlink.delete_link(index).await {
         findings.pair = Some(Err(error));
     }
     findings
-}
-
-async fn try_line(netlink: &Netlink) -> Result<Hook, netlink::Error> {
-    let passage = netlink.ensure_line(LINE[0], LINE[1]).await?;
-    netlink.delete_link(passage.exit).await?;
-    Ok(passage.hook)
 }
 
 /// The programs in the kernel; `None` when this binary has none.
@@ -135,7 +125,6 @@ impl Findings {
             about_veth(self.pair),
             about_tcx(self.tcx, clsact_works),
             about_clsact(self.clsact, tcx_works),
-            about_line(self.line),
             about_fq(self.fq),
             about_wire(self.wire),
         ]
@@ -161,6 +150,19 @@ fn not_permitted(name: &'static str) -> Check {
     Check::new(name, Status::Unknown, "not tried: permission denied").mend(AS_ROOT)
 }
 
+/// What the kernel refused for lack of a right, or for a reason of which `more` says what it means.
+fn refused(
+    name: &'static str,
+    error: impl Into<anyhow::Error>,
+    more: impl FnOnce(Check) -> Check,
+) -> Check {
+    let error = error.into();
+    match is_permission(error.as_ref()) {
+        true => not_permitted(name),
+        false => more(Check::new(name, Status::Missing, format!("{error:#}"))),
+    }
+}
+
 fn not_tried(name: &'static str) -> Check {
     Check::new(name, Status::Unknown, "not tried, for the reason above")
 }
@@ -168,12 +170,11 @@ fn not_tried(name: &'static str) -> Check {
 fn about_programs(result: Option<anyhow::Result<()>>) -> Check {
     let check = match result {
         Some(Ok(())) => Check::ok("programs", "accepted by the kernel's verifier"),
-        Some(Err(error)) if is_permission(error.as_ref()) => not_permitted("programs"),
-        Some(Err(error)) => {
-            Check::new("programs", Status::Missing, format!("refused by the kernel: {error:#}"))
+        Some(Err(error)) => refused("programs", error.context("refused by the kernel"), |check| {
+            check
                 .disables(EVERYTHING)
                 .mend("use Linux 6.1 or later; on such a one, report this as a bug")
-        }
+        }),
         None => not_tried("programs"),
     };
     check.needed()
@@ -182,13 +183,9 @@ fn about_programs(result: Option<anyhow::Result<()>>) -> Check {
 fn about_veth(result: Option<Result<(), netlink::Error>>) -> Check {
     let check = match result {
         Some(Ok(())) => Check::ok("veth", "a pair could be made and removed"),
-        Some(Err(error)) if is_permission(&error) => not_permitted("veth"),
-        Some(Err(error)) => {
-            let error = anyhow::Error::new(error);
-            Check::new("veth", Status::Missing, format!("{error:#}"))
-                .disables(EVERYTHING)
-                .mend("modprobe veth (CONFIG_VETH)")
-        }
+        Some(Err(error)) => refused("veth", error, |check| {
+            check.disables(EVERYTHING).mend("modprobe veth (CONFIG_VETH)")
+        }),
         None => not_tried("veth"),
     };
     check.needed()
@@ -208,11 +205,9 @@ fn about_tcx(result: Option<anyhow::Result<bool>>, clsact_works: bool) -> Check 
             .needed()
             .disables("every fault, as clsact is not usable either")
             .mend("use Linux 6.6 or later, or mend clsact"),
-        Some(Err(error)) if is_permission(error.as_ref()) => not_permitted("tcx"),
-        Some(Err(error)) => Check::new("tcx", Status::Missing, format!("{error:#}"))
-            .needed()
-            .disables(EVERYTHING)
-            .mend("report this as a bug, with this output"),
+        Some(Err(error)) => refused("tcx", error, |check| {
+            check.needed().disables(EVERYTHING).mend("report this as a bug, with this output")
+        }),
         None => not_tried("tcx"),
     }
 }
@@ -221,37 +216,16 @@ fn about_clsact(result: Option<anyhow::Result<()>>, tcx_works: bool) -> Check {
     match result {
         Some(Ok(())) if tcx_works => Check::ok("clsact", "usable, but TCX is used"),
         Some(Ok(())) => Check::ok("clsact", "usable").needed(),
-        Some(Err(error)) if is_permission(error.as_ref()) => not_permitted("clsact"),
-        Some(Err(error)) => {
-            let check = Check::new("clsact", Status::Missing, format!("{error:#}")).mend(
+        Some(Err(error)) => refused("clsact", error, |check| {
+            let check = check.mend(
                 "modprobe -a sch_ingress cls_bpf (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)",
             );
             match tcx_works {
                 true => check.disables("nothing: TCX is used"),
                 false => check.disables("every fault, as TCX is not usable either").needed(),
             }
-        }
+        }),
         None => not_tried("clsact"),
-    }
-}
-
-fn about_line(result: Option<Result<Hook, netlink::Error>>) -> Check {
-    match result {
-        Some(Ok(Hook::Egress)) => Check::ok("line", "usable, a macvlan upon a dummy device"),
-        Some(Ok(Hook::Ingress)) => Check::ok(
-            "line",
-            "usable, a veth pair; without macvlan and dummy (CONFIG_MACVLAN, CONFIG_DUMMY) fast flows \
-             lose speed and order",
-        ),
-        Some(Err(error)) if is_permission(&error) => not_permitted("line"),
-        Some(Err(error)) => {
-            let error = anyhow::Error::new(error);
-            Check::new("line", Status::Missing, format!("{error:#}"))
-                .disables(EVERYTHING)
-                .mend("report this as a bug, with this output")
-                .needed()
-        }
-        None => not_tried("line"),
     }
 }
 
@@ -272,11 +246,7 @@ fn about_fq(result: Option<Result<Disowner, netlink::Error>>) -> Check {
                 ),
             )
         }
-        Some(Err(error)) if is_permission(&error) => not_permitted("fq"),
-        Some(Err(error)) => {
-            let error = anyhow::Error::new(error);
-            Check::new("fq", Status::Missing, format!("{error:#}")).disables(DISABLES)
-        }
+        Some(Err(error)) => refused("fq", error, |check| check.disables(DISABLES)),
         None => not_tried("fq"),
     }
 }
@@ -284,13 +254,11 @@ fn about_fq(result: Option<Result<Disowner, netlink::Error>>) -> Check {
 fn about_wire(result: Option<Result<(), netlink::Error>>) -> Check {
     match result {
         Some(Ok(())) => Check::ok("wire", "a pair's offloads could be switched off"),
-        Some(Err(error)) if is_permission(&error) => not_permitted("wire"),
-        Some(Err(error)) => {
-            let error = anyhow::Error::new(error);
-            Check::new("wire", Status::Missing, format!("{error:#}"))
+        Some(Err(error)) => refused("wire", error, |check| {
+            check
                 .disables("corruption, and loss by segment")
                 .mend("report this as a bug, with this output")
-        }
+        }),
         None => not_tried("wire"),
     }
 }
@@ -312,7 +280,6 @@ mod tests {
             clsact: Some(if clsact { Ok(()) } else { Err(anyhow!("no such qdisc")) }),
             programs: Some(Ok(())),
             pair: Some(Ok(())),
-            line: Some(Ok(Hook::Ingress)),
             fq: Some(Ok(Disowner::Nobody)),
             wire: Some(Ok(())),
         };

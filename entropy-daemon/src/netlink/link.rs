@@ -45,12 +45,6 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether the device is of this driver kind.
-    #[must_use]
-    pub fn is(&self, kind: &str) -> bool {
-        self.kind.as_deref() == Some(kind)
-    }
-
     /// Reads an `RTM_NEWLINK`.
     pub(super) fn parse(raw: &wire::Raw) -> Option<Self> {
         let mut link = Self {
@@ -140,7 +134,7 @@ impl Netlink {
         }
     }
 
-    /// Deletes an interface, and with one end of a veth pair the other, with a lower device those upon it.
+    /// Deletes an interface, and with one end of a veth pair the other.
     ///
     /// # Errors
     ///
