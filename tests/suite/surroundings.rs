@@ -2,6 +2,7 @@
 //! as soon as that is there; and what becomes of it when something goes later.
 
 mod later;
+mod memory;
 
 use std::{ops::RangeInclusive, process::Command};
 
