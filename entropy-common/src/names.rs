@@ -67,7 +67,7 @@ pub const MAPS: [&str; 12] = [
 pub const PROGRAM_FROM: &str = "entropy_from";
 /// Classifier on the egress hook of a host veth: packets to the container (its ingress).
 pub const PROGRAM_TO: &str = "entropy_to";
-/// Classifier on the ingress hook of [`LINE_EXIT`].
+/// Classifier on the hook of [`LINE_EXIT`] that meets what is sent into the line.
 pub const PROGRAM_EXIT: &str = "entropy_exit";
 /// Classifier on the ingress hook of [`WIRE_EXIT`].
 pub const PROGRAM_WIRE: &str = "entropy_wire";
@@ -83,7 +83,7 @@ pub const FILTER_HANDLE: u32 = 0xe;
 
 /// Entrance of the line: where classifiers send packets.
 pub const LINE_ENTRANCE: &str = "entropy0";
-/// Exit of the line, the entrance's veth peer.
+/// Exit of the line: the device below the entrance, or its veth peer.
 pub const LINE_EXIT: &str = "entropy1";
 /// Entrance of the wire: what crosses it becomes frames as on a physical link.
 pub const WIRE_ENTRANCE: &str = "entropy2";

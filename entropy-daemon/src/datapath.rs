@@ -10,9 +10,7 @@ use entropy_common::{
     rule::{Direction, HookKey, Match, Rule},
 };
 
-use tracing::warn;
-
-use crate::{netlink::Netlink, network::Network};
+use crate::network::Network;
 
 mod attach;
 pub mod cleanup;
@@ -47,14 +45,6 @@ pub struct Interface {
     pub index: u32,
     /// Its name at the moment, for people.
     pub name: String,
-}
-
-/// Keeps the packets of a flow in order behind the exit of the line or the wire, where the kernel can.
-fn steer(netlink: &Netlink, exit: &Interface) {
-    if let Err(error) = netlink.steer(&exit.name, exit.index) {
-        let error = anyhow::Error::new(error);
-        warn!("packets of a fast flow may overtake one another: {error:#}");
-    }
 }
 
 /// A rule and what people call it.

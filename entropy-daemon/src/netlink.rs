@@ -19,7 +19,6 @@ mod netns;
 mod offload;
 mod probe;
 mod qdisc;
-mod steering;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -47,7 +46,6 @@ pub use self::{
     monitor::{LinkEvent, LinkMonitor},
     netns::{NetnsId, NetnsRef},
     qdisc::{ClsactAdd, Hook, Qdisc},
-    steering::{Steering, steering},
 };
 use self::{netns::NetnsFile, wire::Raw};
 

@@ -1,4 +1,4 @@
-//! The line: the daemon's own veth pair, where packets wait in `fq` for their departure, and where
+//! The line: two devices of the daemon's own, where packets wait in `fq` for their departure, and where
 //! packets end that vanish without their sender being told.
 //!
 //! A packet carries the number of its hook through the line in `skb->tc_index`, and its departure in

@@ -122,9 +122,6 @@ impl Life<'_> {
         self.await_losses()?;
         let status = self.machine.show(UNIT, "StatusText")?;
         ensure!(status == "1 of 1 policies in force, on 1 container", "status: {status}");
-        let doctor = self.machine.output(&["entropyctl", "doctor"])?;
-        let doctor = String::from_utf8_lossy(&doctor.stdout);
-        ensure!(doctor.contains("flows stay in order on the line"), "{doctor}");
         Ok(())
     }
 

@@ -11,7 +11,6 @@ pub mod docker;
 pub mod engine;
 pub mod fidelity;
 pub mod frames;
-pub mod mounts;
 pub mod netns;
 pub mod numbered;
 pub mod object;

@@ -26,7 +26,7 @@ use crate::{
     wait::{patience, until_true},
 };
 
-pub use self::wire::Line;
+pub use self::wire::{Devices, Line};
 
 /// What the kernel said, if it did.
 fn errno(error: &anyhow::Error) -> Option<i32> {
@@ -176,6 +176,36 @@ impl Netns {
     pub fn bridge(&self, name: &str) -> Result<()> {
         self.netlink(|netlink| netlink.add_kind(name, InfoKind::Bridge))?;
         self.up(name)
+    }
+
+    /// Adds a dummy device.
+    ///
+    /// # Errors
+    /// When the name is taken, or the kernel has none.
+    pub fn dummy(&self, name: &str) -> Result<()> {
+        self.netlink(|netlink| netlink.add_kind(name, InfoKind::Dummy))
+    }
+
+    /// Whether this kernel can make a macvlan upon a dummy device.
+    ///
+    /// # Errors
+    /// When it refuses for another reason than that it does not know the kind.
+    pub fn kernel_has_macvlan_and_dummy() -> Result<bool> {
+        let namespace = Self::new("probe")?;
+        // Without a lower device a macvlan is refused otherwise.
+        for (name, kind, usual) in
+            [("lower", InfoKind::Dummy, None), ("upper", InfoKind::MacVlan, Some(libc::EINVAL))]
+        {
+            let Err(error) = namespace.netlink(|netlink| netlink.add_kind(name, kind)) else {
+                continue;
+            };
+            match errno(&error) {
+                Some(libc::EOPNOTSUPP) => return Ok(false),
+                code if code == usual => {}
+                _ => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Makes a device a port of a bridge.

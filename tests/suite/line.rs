@@ -15,7 +15,7 @@ use entropy_common::{
     rule::{Direction, HookKey, Match, Rule},
     stats::Event,
 };
-use entropy_daemon::netlink::{self, Steering};
+use entropy_daemon::netlink::Hook;
 use entropy_tests::{
     needs_root,
     netns::{Line, Netns},
@@ -194,22 +194,35 @@ fn wait_for_freed(object: &Object, count: u64) -> Result<()> {
 }
 
 #[test]
-fn what_comes_out_of_the_line_is_steered_by_its_flow() -> Result<()> {
+fn the_line_is_a_macvlan_upon_a_dummy_where_the_kernel_has_both() -> Result<()> {
     needs_root!();
+    const NAMES: [&str; 2] = [names::LINE_ENTRANCE, names::LINE_EXIT];
     let host = Netns::new("host")?;
+    if !Netns::kernel_has_macvlan_and_dummy()? {
+        entropy_tests::skip!("needs the VM: this kernel has no macvlan, or no dummy device");
+    }
     host.as_daemon(async |netlink| {
-        let (entrance, exit) = (names::LINE_ENTRANCE, names::LINE_EXIT);
-        let line = netlink.ensure_veth_pair(entrance, exit).await?;
-        assert_eq!(netlink::steering(exit)?, Steering::BySender);
-        netlink.steer(exit, line.exit)?;
-        assert_eq!(netlink::steering(exit)?, Steering::ByFlow);
-        assert_eq!(netlink::steering(entrance)?, Steering::BySender);
-        // Another device of that name, as sysfs of another namespace shows it, or one that came later.
-        let error = netlink.steer(exit, line.entrance).unwrap_err();
-        assert!(matches!(error, netlink::Error::LinkGone { .. }), "{error:?}");
-        netlink.delete_link(line.exit).await?;
-        assert!(netlink.steer(exit, line.exit).unwrap_err().is_gone());
-        assert_eq!(netlink::steering(exit).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let line = netlink.ensure_line(NAMES[0], NAMES[1]).await?;
+        assert_eq!(line.hook, Hook::Egress);
+        assert_eq!(netlink.ensure_line(NAMES[0], NAMES[1]).await?, line);
+        // Half of it is gone: somebody removed it, or the daemon was killed in the middle.
+        netlink.delete_link(line.entrance).await?;
+        let mended = netlink.ensure_line(NAMES[0], NAMES[1]).await?;
+        assert_eq!((mended.exit, mended.hook), (line.exit, Hook::Egress));
+        for index in [mended.entrance, mended.exit] {
+            let link = netlink.link(index).await?.context("it is not there")?;
+            assert_eq!((link.up, link.mtu), (true, 65535), "{link:?}");
+        }
+        netlink.delete_link(mended.exit).await?;
+        assert_eq!(netlink.link(mended.entrance).await?, None);
+        Ok(())
+    })?;
+    // Of somebody else, as its size tells.
+    host.dummy(NAMES[1])?;
+    host.as_daemon(async |netlink| {
+        let error = netlink.ensure_line(NAMES[0], NAMES[1]).await.unwrap_err().to_string();
+        assert!(error.contains("it is a dummy, not a veth"), "{error}");
+        assert_eq!(netlink.links().await?.iter().filter(|link| link.is("dummy")).count(), 1);
         Ok(())
     })
 }

@@ -12,7 +12,7 @@ use entropy_common::{
 use entropy_tests::{
     clocked::{COUNT, Clocked, shortest},
     needs_root,
-    netns::{Line, Netns},
+    netns::{Devices, Line, Netns},
     threads::outcome,
     wait::{patience, until_true},
 };
@@ -31,10 +31,10 @@ impl Host {
         Ok(Self(Bridged::new()?.with_line(Line::WHOLE)?))
     }
 
-    /// As the daemon makes the line here, and as it does on a kernel without steering and netem: then
-    /// copies wait.
+    /// As the daemon makes the line here, and as it does on a kernel without macvlan and netem: then a
+    /// veth pair and copies do.
     fn both() -> Result<[Self; 2]> {
-        let plain = Line { steered: false, queue: true };
+        let plain = Line { of: Devices::Veth, queue: true };
         let mut plain = Bridged::new()?.with_line(plain)?;
         plain.object.set_disowns(false)?;
         Ok([Self::new()?, Self(plain)])

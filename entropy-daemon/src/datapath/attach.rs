@@ -43,8 +43,10 @@ impl Place {
     }
 }
 
-/// What goes on the line's exit.
-pub(super) const EXIT: Place = Place { program: names::PROGRAM_EXIT, hook: Hook::Ingress };
+/// What goes on the line's exit, at the hook that meets its packets.
+pub(super) const fn exit(hook: Hook) -> Place {
+    Place { program: names::PROGRAM_EXIT, hook }
+}
 
 /// What goes on the wire's exit.
 pub(super) const WIRE: Place = Place { program: names::PROGRAM_WIRE, hook: Hook::Ingress };
@@ -130,8 +132,8 @@ pub(super) fn load(ebpf: &mut Ebpf) -> anyhow::Result<()> {
 
 /// Finds out how programs are attached here, by attaching the line's exit. A version would not tell:
 /// the option may be compiled out, and distributions backport.
-pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment) -> anyhow::Result<Mode> {
-    match attach_tcx(ebpf, exit, EXIT) {
+pub(super) fn probe(ebpf: &mut Ebpf, exit: &mut Attachment, place: Place) -> anyhow::Result<Mode> {
+    match attach_tcx(ebpf, exit, place) {
         Ok(()) => Ok(Mode::Tcx),
         Err(Error::Other(error)) if is_no_tcx(&error) => {
             info!("this kernel has no TCX, using clsact filters");

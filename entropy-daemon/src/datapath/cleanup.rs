@@ -15,9 +15,9 @@ use super::{
     attach::{self, Place, delete_clsact_if_empty},
     pins,
 };
-use crate::netlink::{Link, Netlink, Passage};
+use crate::netlink::{Hook, Link, Netlink, Passage};
 
-/// The veth pairs that a daemon makes: entrance and exit.
+/// What a daemon makes of devices: entrance and exit.
 const PASSAGES: [(&str, [&str; 2]); 2] = [
     ("wire", [names::WIRE_ENTRANCE, names::WIRE_EXIT]),
     ("line", [names::LINE_ENTRANCE, names::LINE_EXIT]),
@@ -116,7 +116,8 @@ fn owned_clsacts() -> Result<BTreeSet<u32>> {
 
 async fn clean_link(netlink: &Netlink, link: &Link, owns_clsact: bool, report: &mut Report) {
     let veth = Direction::ALL.map(Place::of);
-    for place in veth.into_iter().chain([attach::EXIT, attach::WIRE]) {
+    let exits = [Hook::Egress, Hook::Ingress].map(attach::exit);
+    for place in veth.into_iter().chain(exits).chain([attach::WIRE]) {
         report.note(clean_filter(netlink, link, place).await);
     }
     if owns_clsact {
@@ -157,11 +158,16 @@ async fn remove_passage(
     [entrance, exit]: [&str; 2],
 ) -> Result<Option<String>> {
     let links = netlink.links().await.context("list interfaces")?;
-    // What is not such a pair belongs to somebody else.
-    let Ok(Some(passage)) = Passage::among(&links, entrance, exit) else { return Ok(None) };
-    match netlink.delete_link(passage.exit).await {
+    let (index, removed) = match Passage::among(&links, entrance, exit) {
+        Ok(Some(passage)) => (passage.exit, format!("{what} {entrance} and {exit}")),
+        _ => match Passage::stump(&links, entrance, exit) {
+            Some(index) => (index, format!("{what} {exit}")),
+            None => return Ok(None),
+        },
+    };
+    match netlink.delete_link(index).await {
         Err(error) if !error.is_gone() => Err(error).context(format!("remove the {what}")),
-        _ => Ok(Some(format!("{what} {entrance} and {exit}"))),
+        _ => Ok(Some(removed)),
     }
 }
 

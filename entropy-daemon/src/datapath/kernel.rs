@@ -131,15 +131,13 @@ impl Kernel {
         }
         let line = Line::ensure(&netlink).await?;
         let (mode, mut exit) = match mode {
-            Some(mode) => {
-                (mode, attach::take_over_exit(&mut ebpf, &line.exit, attach::EXIT, mode)?)
-            }
+            Some(mode) => (mode, attach::take_over_exit(&mut ebpf, &line.exit, line.place, mode)?),
             None => {
                 let mut exit = Attachment::none(&line.exit);
-                (attach::probe(&mut ebpf, &mut exit)?, exit)
+                (attach::probe(&mut ebpf, &mut exit, line.place)?, exit)
             }
         };
-        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut exit, attach::EXIT).await?;
+        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut exit, line.place).await?;
         attach::pin_exit(&mut exit)?;
         let wire = Wire::ensure(&mut ebpf, &mut maps, &netlink, mode).await;
         let wire = wire.map_err(|error| format!("{error:#}"));
@@ -201,8 +199,9 @@ impl Kernel {
             wire.remove(&mut maps, &mut problems).await;
         }
         // While the exit is attached, what waits still arrives.
+        let place = line.place;
         line.remove(&mut problems).await;
-        if let Err(error) = attach::detach(&mut maps, &netlink, &mut exit, attach::EXIT).await {
+        if let Err(error) = attach::detach(&mut maps, &netlink, &mut exit, place).await {
             problems.push(anyhow!(error).context("detach from the line"));
         }
         if let Some(log) = log {

@@ -1,4 +1,4 @@
-//! The line: the daemon's own veth pair, where packets wait in `fq` and lost packets are freed.
+//! The line: two devices of the daemon's own, where packets wait in `fq` and lost packets are freed.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use entropy_common::{fault::delay::MAX_DELAY_NS, names};
 use tracing::warn;
 
-use super::{Interface, steer};
+use super::{
+    Interface,
+    attach::{self, Place},
+};
 use crate::netlink::{Disowner, FqOptions, Netlink, Passage};
 
 /// How `fq` is set up. A gigabit of the smallest packets for 200 ms is 300 000 packets; they may
@@ -28,6 +31,8 @@ pub(super) struct Line {
     pub(super) entrance: u32,
     /// The exit.
     pub(super) exit: Interface,
+    /// What goes on the exit, and where.
+    pub(super) place: Place,
     /// What takes packets that wait from their owners.
     pub(super) disowner: Disowner,
     /// Why packets cannot wait in it; `None` if they can.
@@ -35,11 +40,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Makes the pair and its queue. Without `sch_fq` there is a line all the same: lost packets
+    /// Makes the devices and their queue. Without `sch_fq` there is a line all the same: lost packets
     /// need no queue.
     pub(super) async fn ensure(netlink: &Netlink) -> Result<Self> {
-        let Passage { entrance, exit } = netlink
-            .ensure_veth_pair(names::LINE_ENTRANCE, names::LINE_EXIT)
+        let Passage { entrance, exit, hook } = netlink
+            .ensure_line(names::LINE_ENTRANCE, names::LINE_EXIT)
             .await
             .context("set up the line")?;
         let (disowner, untimed) = match netlink.ensure_fq(entrance, QUEUE).await {
@@ -53,8 +58,8 @@ impl Line {
             Err(error) => return Err(error).context("set up the line's queue"),
         };
         let exit = Interface { index: exit, name: names::LINE_EXIT.to_owned() };
-        steer(netlink, &exit);
-        Ok(Self { netlink: netlink.clone(), entrance, exit, disowner, untimed })
+        let place = attach::exit(hook);
+        Ok(Self { netlink: netlink.clone(), entrance, exit, place, disowner, untimed })
     }
 
     /// Lets waiting packets arrive, for a while, and removes the line. Adds what went wrong to
@@ -64,7 +69,7 @@ impl Line {
         if lost > 0 {
             warn!("{lost} packets had longer than {DRAIN:?} to wait and are lost");
         }
-        // The entrance goes with its peer.
+        // The entrance goes with it.
         match self.netlink.delete_link(self.exit.index).await {
             Err(error) if !error.is_gone() => {
                 problems.push(anyhow!(error).context("remove the line"));

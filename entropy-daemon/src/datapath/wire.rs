@@ -10,7 +10,6 @@ use super::{
     Interface,
     attach::{self, Attachment, Mode},
     maps::Maps,
-    steer,
 };
 use crate::netlink::{Netlink, Passage};
 
@@ -32,12 +31,11 @@ impl Wire {
         netlink: &Netlink,
         mode: Mode,
     ) -> Result<Self> {
-        let Passage { entrance, exit } = netlink
+        let Passage { entrance, exit, .. } = netlink
             .ensure_wire(names::WIRE_ENTRANCE, names::WIRE_EXIT)
             .await
             .context("set up the wire")?;
         let interface = Interface { index: exit, name: names::WIRE_EXIT.to_owned() };
-        steer(netlink, &interface);
         let exit = attach::take_over_exit(ebpf, &interface, attach::WIRE, mode)?;
         let mut wire = Self { netlink: netlink.clone(), entrance, exit };
         match wire.connect(ebpf, maps, mode).await {

@@ -35,7 +35,10 @@ fn about(links: &[Link], ingress: &BTreeSet<u32>, has_tcx: bool) -> Vec<Check> {
 
 /// An interface that is called like the line or the wire, but is no such.
 fn taken_names(links: &[Link]) -> Option<Check> {
-    let taken = |entrance, exit| Passage::among(links, entrance, exit).err();
+    let taken = |entrance, exit| match Passage::stump(links, entrance, exit) {
+        Some(_) => None,
+        None => Passage::among(links, entrance, exit).err(),
+    };
     let line = taken(names::LINE_ENTRANCE, names::LINE_EXIT);
     let is_line = line.is_some();
     let occupied = line.or_else(|| taken(names::WIRE_ENTRANCE, names::WIRE_EXIT))?;

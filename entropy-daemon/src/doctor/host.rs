@@ -2,13 +2,8 @@
 
 use std::{fs, path::Path};
 
-use entropy_common::names;
-
 use super::{Check, Status};
-use crate::{
-    datapath::{self, inspect::trial},
-    netlink::{self, Steering},
-};
+use crate::datapath::{self, inspect::trial};
 
 /// Oldest kernel that the tests run on.
 const OLDEST_TESTED: (u32, u32) = (6, 1);
@@ -33,7 +28,7 @@ const NEEDED: [(&str, u32, bool); 3] = [
 ];
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![kernel(), capabilities(), bpffs(), btf(), object(), steering()]
+    vec![kernel(), capabilities(), bpffs(), btf(), object()]
 }
 
 /// The running kernel's release (`uname -r`).
@@ -44,31 +39,6 @@ pub(super) fn release() -> String {
 
 fn kernel() -> Check {
     about_kernel(&release(), std::env::consts::ARCH)
-}
-
-fn steering() -> Check {
-    // Every namespace has a loopback device, and it says what the kernel can do.
-    about_steering(netlink::steering("lo").is_ok(), netlink::steering(names::LINE_EXIT).ok())
-}
-
-fn about_steering(is_known: bool, line: Option<Steering>) -> Check {
-    const NAME: &str = "steering";
-    const DISABLES: &str = "the order of packets within fast flows, behind a delay";
-    match line {
-        _ if !is_known => {
-            Check::new(NAME, Status::Missing, "this kernel has no receive packet steering")
-                .disables(DISABLES)
-                .mend("use a kernel with CONFIG_RPS")
-        }
-        None => Check::ok(NAME, "usable"),
-        Some(Steering::ByFlow) => Check::ok(NAME, "flows stay in order on the line"),
-        Some(Steering::BySender) => {
-            let finding = format!("off on the line's {}", names::LINE_EXIT);
-            Check::new(NAME, Status::Warning, finding)
-                .disables(DISABLES)
-                .mend("see why in the log: journalctl -u entropyd; then restart entropyd")
-        }
-    }
 }
 
 fn about_kernel(release: &str, architecture: &str) -> Check {

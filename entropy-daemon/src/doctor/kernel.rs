@@ -10,11 +10,13 @@ use crate::{
         Interface, QUEUE,
         inspect::trial::{self, Trial},
     },
-    netlink::{self, Disowner, Netlink, Passage},
+    netlink::{self, Disowner, Hook, Netlink, Passage},
 };
 
 /// The two ends of the pair that things are tried on.
 const PAIR: [&str; 2] = ["entropyprobe0", "entropyprobe1"];
+/// The two devices of the line that is tried.
+const LINE: [&str; 2] = ["entropyprobe2", "entropyprobe3"];
 
 const AS_ROOT: &str = "run it as root: `sudo entropyctl doctor`";
 const EVERYTHING: &str = "everything: entropyd does not start without it";
@@ -26,6 +28,7 @@ struct Findings {
     pair: Option<Result<(), netlink::Error>>,
     tcx: Option<anyhow::Result<bool>>,
     clsact: Option<anyhow::Result<()>>,
+    line: Option<Result<Hook, netlink::Error>>,
     fq: Option<Result<Disowner, netlink::Error>>,
     wire: Option<Result<(), netlink::Error>>,
 }
@@ -99,12 +102,19 @@ async fn find() -> Findings {
     if let Some(trial) = trial {
         findings.clsact = Some(trial.clsact(&netlink, &interface).await);
     }
+    findings.line = Some(try_line(&netlink).await);
     findings.fq = Some(netlink.ensure_fq(index, QUEUE).await);
     findings.wire = Some(netlink.ensure_wire(PAIR[0], PAIR[1]).await.map(drop));
     if let Err(error) = netlink.delete_link(index).await {
         findings.pair = Some(Err(error));
     }
     findings
+}
+
+async fn try_line(netlink: &Netlink) -> Result<Hook, netlink::Error> {
+    let passage = netlink.ensure_line(LINE[0], LINE[1]).await?;
+    netlink.delete_link(passage.exit).await?;
+    Ok(passage.hook)
 }
 
 /// The programs in the kernel; `None` when this binary has none.
@@ -125,6 +135,7 @@ impl Findings {
             about_veth(self.pair),
             about_tcx(self.tcx, clsact_works),
             about_clsact(self.clsact, tcx_works),
+            about_line(self.line),
             about_fq(self.fq),
             about_wire(self.wire),
         ]
@@ -229,6 +240,21 @@ fn about_clsact(result: Option<anyhow::Result<()>>, tcx_works: bool) -> Check {
     }
 }
 
+fn about_line(result: Option<Result<Hook, netlink::Error>>) -> Check {
+    match result {
+        Some(Ok(Hook::Egress)) => Check::ok("line", "usable, a macvlan upon a dummy device"),
+        Some(Ok(Hook::Ingress)) => Check::ok(
+            "line",
+            "usable, a veth pair; without macvlan and dummy (CONFIG_MACVLAN, CONFIG_DUMMY) fast flows \
+             lose speed and order",
+        ),
+        Some(Err(error)) => refused("line", error, |check| {
+            check.needed().disables(EVERYTHING).mend("report this as a bug, with this output")
+        }),
+        None => not_tried("line"),
+    }
+}
+
 fn about_fq(result: Option<Result<Disowner, netlink::Error>>) -> Check {
     const DISABLES: &str = "delay, reordering, rate and slots";
     match result {
@@ -280,6 +306,7 @@ mod tests {
             clsact: Some(if clsact { Ok(()) } else { Err(anyhow!("no such qdisc")) }),
             programs: Some(Ok(())),
             pair: Some(Ok(())),
+            line: Some(Ok(Hook::Ingress)),
             fq: Some(Ok(Disowner::Nobody)),
             wire: Some(Ok(())),
         };

@@ -45,6 +45,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether the device is of this driver kind.
+    #[must_use]
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
+
     /// Reads an `RTM_NEWLINK`.
     pub(super) fn parse(raw: &wire::Raw) -> Option<Self> {
         let mut link = Self {
@@ -134,7 +140,7 @@ impl Netlink {
         }
     }
 
-    /// Deletes an interface, and with one end of a veth pair the other.
+    /// Deletes an interface, and with one end of a veth pair the other, with a lower device those upon it.
     ///
     /// # Errors
     ///

@@ -164,13 +164,21 @@ fn line_is_made_once_and_never_speaks() {
         // A host that forwards IPv6 has most to say on a new device.
         fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
         fs::write("/proc/sys/net/ipv6/conf/default/forwarding", "1").unwrap();
-        let line = netlink.ensure_veth_pair("entropy0", "entropy1").await.unwrap();
-        for (index, peer) in [(line.entrance, line.exit), (line.exit, line.entrance)] {
-            let link = netlink.link(index).await.unwrap().unwrap();
-            assert_eq!((link.peer_index, link.peer_netns), (Some(peer), None));
-            assert_eq!((link.mtu, link.up, link.master), (65535, true, None));
+        let line = netlink.ensure_line("entropy0", "entropy1").await.unwrap();
+        let pair = netlink.ensure_veth_pair("entropy2", "entropy3").await.unwrap();
+        assert_eq!(pair.hook, Hook::Ingress);
+        for passage in [line, pair] {
+            for index in [passage.entrance, passage.exit] {
+                let link = netlink.link(index).await.unwrap().unwrap();
+                assert_eq!((link.mtu, link.up, link.master), (65535, true, None));
+            }
+            let entrance = netlink.link(passage.entrance).await.unwrap().unwrap();
+            assert_eq!((entrance.peer_index, entrance.peer_netns), (Some(passage.exit), None));
+            let of_pair = entrance.is("veth");
+            assert_eq!(of_pair, passage.hook == Hook::Ingress, "{entrance:?}");
         }
-        assert_eq!(netlink.ensure_veth_pair("entropy0", "entropy1").await.unwrap(), line);
+        assert_eq!(netlink.ensure_line("entropy0", "entropy1").await.unwrap(), line);
+        assert_eq!(netlink.ensure_veth_pair("entropy2", "entropy3").await.unwrap(), pair);
 
         // An ordinary pair made after it shows that there was time to speak, and reason.
         let talkers = netlink.add_veth("talker0", "talker1", None).await;
@@ -181,7 +189,9 @@ fn line_is_made_once_and_never_speaks() {
             assert!(Instant::now() < deadline, "the ordinary pair sent nothing");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!((sent_packets("entropy0"), sent_packets("entropy1")), (0, 0));
+        for number in 0..4 {
+            assert_eq!(sent_packets(&format!("entropy{number}")), 0, "entropy{number}");
+        }
         let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap();
         assert!(addresses.contains("talker0") && !addresses.contains("entropy"), "{addresses}");
     });
@@ -199,8 +209,9 @@ fn line_left_half_made_is_mended() {
     in_namespace(async || {
         let netlink = Netlink::new().unwrap();
         let left = netlink.add_veth("entropy0", "entropy1", None).await;
-        let line = netlink.ensure_veth_pair("entropy0", "entropy1").await.unwrap();
-        assert_eq!(line.entrance, left);
+        // Also where the kernel could make it of something better.
+        let line = netlink.ensure_line("entropy0", "entropy1").await.unwrap();
+        assert_eq!((line.entrance, line.hook), (left, Hook::Ingress));
         for index in [line.entrance, line.exit] {
             let link = netlink.link(index).await.unwrap().unwrap();
             assert_eq!((link.mtu, link.up), (65535, true));
@@ -234,12 +245,18 @@ fn foreign_device_in_place_of_the_line_is_refused_and_kept() {
             ("d0", "d1", "belongs to interface"),
             ("e0", "a0", "other end is not a0"),
         ] {
-            let error = netlink.ensure_veth_pair(name0, name1).await.unwrap_err();
-            assert!(matches!(error, Error::Foreign { .. }), "{name0}: {error:?}");
-            assert!(error.to_string().contains(reason), "{error}");
+            for result in [
+                netlink.ensure_veth_pair(name0, name1).await,
+                netlink.ensure_line(name0, name1).await,
+            ] {
+                let error = result.unwrap_err();
+                assert!(matches!(error, Error::Foreign { .. }), "{name0}: {error:?}");
+                assert!(error.to_string().contains(reason), "{error}");
+            }
         }
         for (name0, name1) in [("", "x"), ("x", "x"), ("a_name_of_16_byt", "x")] {
             assert!(netlink.ensure_veth_pair(name0, name1).await.is_err());
+            assert!(netlink.ensure_line(name0, name1).await.is_err());
         }
         assert_eq!(netlink.links().await.unwrap(), before);
     });

@@ -93,7 +93,7 @@ fn doctor_leaves_no_trace_of_what_it_tries() {
         assert_eq!(state(), before);
         // Root in a user namespace may try less; what it may, it has tried.
         if find(&report, "capabilities")["status"] == "ok" {
-            for check in ["veth", "steering"] {
+            for check in ["veth", "line"] {
                 assert_eq!(find(&report, check)["status"], "ok", "{report}");
             }
             assert_ne!(find(&report, "fq")["status"], "unknown", "{report}");

@@ -9,11 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::ptr;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-
-use crate::mounts::{self, mount};
 
 /// What `statfs` calls a BPF file system (`BPF_FS_MAGIC` in linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -34,9 +33,7 @@ impl Namespaces {
         // Unsharing changes the calling thread only, so that a new one is changed and dropped.
         thread::scope(|scope| {
             let made = scope.spawn(|| {
-                // SAFETY: unshare takes a number and changes the calling thread only.
-                check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).context("unshare")?;
-                mounts::of_our_own()?;
+                unshare().context("unshare")?;
                 arrange(scratch)?;
                 let open = |kind: &str| File::open(format!("/proc/thread-self/ns/{kind}"));
                 Ok(Self { net: open("net")?, mnt: open("mnt")? })
@@ -98,9 +95,16 @@ impl Drop for NetworkGuard {
     }
 }
 
+/// Gives the calling thread a network and a mount namespace of its own.
+fn unshare() -> io::Result<()> {
+    // SAFETY: unshare has no memory preconditions.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) })
+}
+
 /// Makes the calling thread's new namespaces usable.
 fn arrange(scratch: &Path) -> Result<()> {
-    mounts::show_own_devices()?;
+    // Before anything else: no mount made here may reach the machine.
+    mount("none", Path::new("/"), "", libc::MS_REC | libc::MS_PRIVATE)?;
     mount("tmpfs", scratch, "tmpfs", 0)?;
     // The machine's own engine and containerd have their sockets there, which dockerd would use.
     mount("tmpfs", Path::new("/run"), "tmpfs", 0)?;
@@ -108,6 +112,18 @@ fn arrange(scratch: &Path) -> Result<()> {
         mount("bpf", Path::new(BPF_FS), "bpf", 0)?;
     }
     loopback_up().context("set the loopback interface up")
+}
+
+/// Mounts a file system.
+fn mount(source: &str, on: &Path, kind: &str, flags: libc::c_ulong) -> Result<()> {
+    let what = || format!("mount {source} on {}", on.display());
+    let source = CString::new(source).with_context(what)?;
+    let target = CString::new(on.as_os_str().as_bytes()).with_context(what)?;
+    let kind = CString::new(kind).with_context(what)?;
+    // SAFETY: the strings end with a zero and outlive the call; no data is passed.
+    let result =
+        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, ptr::null()) };
+    check(result).with_context(what)
 }
 
 /// Whether a BPF file system is where programs expect it.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{mounts, netns::Netns};
+use crate::netns::Netns;
 
 /// Host end of the container's veth.
 pub(super) const VETH: &str = "fidc";
@@ -63,8 +63,6 @@ impl Site {
     pub(super) fn new() -> Result<Self> {
         let host = Netns::new("host")?;
         host.enter()?;
-        mounts::of_our_own()?;
-        mounts::show_own_devices()?;
         for (network, bridge) in (0..).zip(BRIDGES) {
             host.bridge(bridge)?;
             for family in FAMILIES {

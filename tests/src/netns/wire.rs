@@ -5,26 +5,35 @@ use aya::programs::TcAttachType;
 use entropy_common::names;
 use entropy_daemon::{
     datapath::QUEUE,
-    netlink::{Disowner, Netlink, Passage},
+    netlink::{Disowner, Hook, Netlink, Passage},
 };
 
 use super::Netns;
-use crate::{mounts, object::Object};
+use crate::object::Object;
+
+/// What a line is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// What the daemon makes it of on this kernel.
+    Usual,
+    /// A veth pair, as where the kernel has no macvlan.
+    Veth,
+}
 
 /// A line to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line {
-    /// Whether flows keep their order in it: not where the kernel lacks receive packet steering.
-    pub steered: bool,
+    /// Its devices.
+    pub of: Devices,
     /// Whether packets can wait in it.
     pub queue: bool,
 }
 
 impl Line {
     /// The daemon's, without a queue.
-    pub const SHORT: Self = Self { steered: true, queue: false };
+    pub const SHORT: Self = Self { of: Devices::Usual, queue: false };
     /// The daemon's.
-    pub const WHOLE: Self = Self { steered: true, queue: true };
+    pub const WHOLE: Self = Self { of: Devices::Usual, queue: true };
 }
 
 impl Netns {
@@ -36,9 +45,7 @@ impl Netns {
     pub fn wire(&self, object: &mut Object) -> Result<()> {
         let Passage { entrance, .. } = self.as_daemon(async |netlink| {
             let pair = netlink.ensure_wire(names::WIRE_ENTRANCE, names::WIRE_EXIT).await;
-            let pair = pair.context("make the wire")?;
-            netlink.steer(names::WIRE_EXIT, pair.exit).context("steer what comes out of it")?;
-            Ok(pair)
+            pair.context("make the wire")
         })?;
         object.attach(names::PROGRAM_WIRE, self, names::WIRE_EXIT, TcAttachType::Ingress)?;
         object.set_wire(entrance)
@@ -52,11 +59,11 @@ impl Netns {
     pub fn line(&self, object: &mut Object, line: Line) -> Result<()> {
         let (passage, disowner) = self.as_daemon(async |netlink| {
             let (entrance, exit) = (names::LINE_ENTRANCE, names::LINE_EXIT);
-            let passage =
-                netlink.ensure_veth_pair(entrance, exit).await.context("make the line")?;
-            if line.steered {
-                netlink.steer(exit, passage.exit).context("steer what comes out of it")?;
-            }
+            let passage = match line.of {
+                Devices::Usual => netlink.ensure_line(entrance, exit).await,
+                Devices::Veth => netlink.ensure_veth_pair(entrance, exit).await,
+            };
+            let passage = passage.context("make the line")?;
             let disowner = match line.queue {
                 true => {
                     netlink.ensure_fq(passage.entrance, QUEUE).await.context("make its queue")?
@@ -66,11 +73,15 @@ impl Netns {
             Ok((passage, disowner))
         })?;
         object.set_disowns(disowner == Disowner::Queue)?;
-        object.attach(names::PROGRAM_EXIT, self, names::LINE_EXIT, TcAttachType::Ingress)?;
+        let hook = match passage.hook {
+            Hook::Ingress => TcAttachType::Ingress,
+            Hook::Egress => TcAttachType::Egress,
+        };
+        object.attach(names::PROGRAM_EXIT, self, names::LINE_EXIT, hook)?;
         object.set_line(passage.entrance)
     }
 
-    /// Does something with the daemon's own netlink in this namespace, whose devices are those in sysfs.
+    /// Does something with the daemon's own netlink in this namespace.
     ///
     /// # Errors
     /// When it fails, or no runtime can be made for it.
@@ -79,8 +90,6 @@ impl Netns {
         work: impl AsyncFnOnce(Netlink) -> Result<T> + Send,
     ) -> Result<T> {
         self.run(|| {
-            mounts::of_our_own()?;
-            mounts::show_own_devices()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async { work(Netlink::new()?).await })
         })?

@@ -1,6 +1,6 @@
 //! The daemon's datapath makes the wire and removes it, and does without where it cannot be.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path, ptr};
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_common::names;
@@ -9,7 +9,7 @@ use entropy_daemon::{
     netlink::Netlink,
 };
 use entropy_tests::{
-    mounts, needs_root,
+    needs_root,
     netns::Netns,
     snapshot::{filters, links, tcx_programs},
 };
@@ -17,16 +17,22 @@ use entropy_tests::{
 /// Runs `test` in a namespace of its own with a bpffs of its own.
 fn in_sandbox<F: Future<Output = Result<()>>>(test: impl FnOnce() -> F + Send) -> Result<()> {
     Netns::new("sandbox")?.run(|| {
-        own_bpffs()?;
+        own_bpffs().context("mount a bpffs")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(test())
     })?
 }
 
-fn own_bpffs() -> Result<()> {
-    mounts::of_our_own()?;
-    mounts::show_own_devices()?;
-    mounts::mount("bpf", Path::new("/sys/fs/bpf"), "bpf", 0)
+fn own_bpffs() -> io::Result<()> {
+    let check = |result| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    // SAFETY: unshare takes a number and changes the calling thread only.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the strings end with zeros, the others may be null.
+    check(unsafe { libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), private, ptr::null()) })?;
+    let (kind, place) = (c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr());
+    // SAFETY: as above.
+    check(unsafe { libc::mount(kind, place, kind, 0, ptr::null()) })
 }
 
 /// The devices but for `lo`.

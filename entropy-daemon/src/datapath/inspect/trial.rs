@@ -14,7 +14,7 @@ use super::super::{
     maps::Maps,
     object,
 };
-use crate::netlink::Netlink;
+use crate::netlink::{Hook, Netlink};
 
 /// Enough for a trial; at their full size the maps would cost memory while it lasts.
 const ENTRIES: u32 = MAX_RULES as u32;
@@ -67,7 +67,8 @@ impl Trial {
     /// # Errors
     /// When the kernel refuses for another reason than not knowing TCX.
     pub fn has_tcx(&mut self, interface: &Interface) -> Result<bool> {
-        let mode = attach::probe(&mut self.ebpf, &mut Attachment::none(interface))?;
+        let place = attach::exit(Hook::Ingress);
+        let mode = attach::probe(&mut self.ebpf, &mut Attachment::none(interface), place)?;
         Ok(mode == Mode::Tcx)
     }
 
