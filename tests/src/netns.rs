@@ -281,12 +281,8 @@ impl Netns {
         let namespace = Self::new("probe")?;
         match namespace.set_root_qdisc("lo", kind) {
             Ok(()) => Ok(true),
-            Err(error) => {
-                if errno(&error) == Some(libc::ENOENT) {
-                    return Ok(false);
-                }
-                Err(error)
-            }
+            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

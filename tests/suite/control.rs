@@ -88,11 +88,6 @@ impl Site {
         fs::write(&file, text)?;
         self.control(&["apply", &file.to_string_lossy()])
     }
-
-    /// Asks as programs do; the status and the body of the answer.
-    fn ask(&self, method: Method, path: &str, body: Option<(&str, &str)>) -> Result<(u16, String)> {
-        self.stage.ask(method, path, body)
-    }
 }
 
 #[test]
@@ -136,10 +131,10 @@ fn requests_that_cannot_be_served_are_refused_and_change_nothing() -> Result<()>
         (Method::PUT, "/v1/policies/x", Some(("text/plain", good)), 415, "application/toml"),
         (Method::PUT, "/v1/policies/x", json("{\"loss\": \"2\"}"), 422, "write \"2%\""),
     ] {
-        let (found, error) = site.ask(method.clone(), path, body)?;
+        let (found, error) = site.stage.ask(method.clone(), path, body)?;
         ensure!(found == status && error.contains(why), "{method} {path}: {found} {error}");
     }
-    let (status, text) = site.ask(Method::GET, "/metrics", None)?;
+    let (status, text) = site.stage.ask(Method::GET, "/metrics", None)?;
     ensure!(
         status == 200 && text.contains("entropy_lost_packets_total{policy=\"filed\""),
         "{text}"

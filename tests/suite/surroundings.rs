@@ -4,7 +4,10 @@
 mod later;
 mod memory;
 
-use std::{ops::RangeInclusive, process::Command};
+use std::{
+    ops::RangeInclusive,
+    process::{Command, ExitStatus},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
@@ -83,11 +86,16 @@ fn what_is_missing_at_the_start_is_named_and_nothing_stays() -> Result<()> {
 
 /// The log of a daemon that ends by itself after these words of a shell, and not well.
 fn refused(installation: &Installation, what: &str, script: &str) -> Result<String> {
-    let mut daemon = installation.launch(after(installation, script)?)?;
-    let ended = until(what, patience(30), || daemon.poll())?;
-    let log = daemon.log();
-    ensure!(!ended.success(), "{what}: it ended well:\n{log}");
+    let (status, log) = ended(installation, what, script)?;
+    ensure!(!status.success(), "{what}: it ended well:\n{log}");
     Ok(log)
+}
+
+/// How a daemon ends by itself after these words of a shell, and its log.
+fn ended(installation: &Installation, what: &str, script: &str) -> Result<(ExitStatus, String)> {
+    let mut daemon = installation.launch(after(installation, script)?)?;
+    let status = until(what, patience(30), || daemon.poll())?;
+    Ok((status, daemon.log()))
 }
 
 /// From too few for the runtime to one less than enough: each of them ends at another step.
