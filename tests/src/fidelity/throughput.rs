@@ -24,6 +24,17 @@ const LEAST: f64 = 0.95;
 /// processors are the limit, and what a connection carries is settled by that for many seconds: so it
 /// is off, for both sides.
 const HYSTART: &str = "/sys/module/tcp_cubic/parameters/hystart";
+/// What of a sender's TCP would have the rest of a run, or the next one, depend on a chance of its start.
+/// How large its packets are follows from how fast it would pace them, in percent of what the window
+/// says (`tcp_tso_autosize`): a flow that lost a segment early, or found that two had overtaken one
+/// another, sends packets of half the size from then on, each of which costs the processor the same.
+/// And a connection starts with what the last one to the same address has found out. Both sides are
+/// spared that.
+const SENDER: [(&str, &str); 3] = [
+    ("ipv4/tcp_pacing_ss_ratio", "1000"),
+    ("ipv4/tcp_pacing_ca_ratio", "1000"),
+    ("ipv4/tcp_no_metrics_save", "1"),
+];
 /// How long the flows run before what they carry counts, and how long it does.
 const WARM_UP: Duration = Duration::from_millis(1_000);
 const WINDOW: Duration = Duration::from_millis(2_000);
@@ -144,5 +155,8 @@ fn once(
         Direction::Egress => (&site.container, far, Site::far_address(way, family)),
         Direction::Ingress => (far, &site.container, Site::container_address(family)),
     };
+    for (file, value) in SENDER {
+        ends.0.set_sysctl(file, value)?;
+    }
     tcp::throughput(ends, flows, WARM_UP, WINDOW)
 }
