@@ -95,6 +95,18 @@ impl EngineError {
             _ => Self::Unreachable { operation, reason },
         }
     }
+
+    /// Whether the engine knows no container of that name. Podman says so by a status of 500 while it
+    /// removes one.
+    fn says_no_such_container(&self) -> bool {
+        match self {
+            Self::Answer { status: Some(404), .. } => true,
+            Self::Answer { status: Some(500), reason, .. } => {
+                reason.to_ascii_lowercase().contains("no such container")
+            }
+            _ => false,
+        }
+    }
 }
 
 /// An error with all its causes in one line; bollard's own text often leaves them out.
@@ -209,7 +221,7 @@ impl Engine {
         let operation = "inspect container";
         let inspect = self.docker.inspect_container(id, None::<InspectContainerOptions>);
         let answer = match bounded(operation, self.timeout, inspect).await {
-            Err(EngineError::Answer { status: Some(404), .. }) => return Ok(None),
+            Err(error) if error.says_no_such_container() => return Ok(None),
             answer => answer?,
         };
         let Some(mut container) = Container::from_inspect(answer) else {

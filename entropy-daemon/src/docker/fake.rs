@@ -21,8 +21,8 @@ use super::Endpoint;
 /// How a request is answered instead of properly.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
-    /// With this status and an error message.
-    Status(u16),
+    /// With this status and error message.
+    Status(u16, &'static str),
     /// With 200 and this body.
     Body(&'static str),
     /// With the head of an answer that says there is more to come, which never comes.
@@ -269,7 +269,7 @@ async fn serve(mut stream: UnixStream, state: &State) {
     let (status, body) = match fault {
         None if path == "/events" => return serve_events(stream, state, target).await,
         None => state.answer(path, query),
-        Some(Fault::Status(status)) => (status, json!({"message": "ordered"}).to_string()),
+        Some(Fault::Status(status, message)) => (status, json!({"message": message}).to_string()),
         Some(Fault::Body(body)) => (200, body.to_owned()),
         Some(Fault::HalfAnAnswer) => {
             let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{";

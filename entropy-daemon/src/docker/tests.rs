@@ -228,7 +228,8 @@ async fn ended_and_damaged_streams_are_opened_again() {
 #[tokio::test]
 async fn senseless_answers_end_the_attempt_not_the_watcher() {
     let engine = FakeEngine::new();
-    let faults = [Fault::Body("<html>"), Fault::Body("[1]"), Fault::Body(""), Fault::Status(500)];
+    let refused = Fault::Status(500, "ordered");
+    let faults = [Fault::Body("<html>"), Fault::Body("[1]"), Fault::Body(""), refused];
     for fault in faults {
         engine.state().fault("/version", fault);
         let (_watcher, mut updates) = Watcher::spawn(engine.endpoint(), timing());
@@ -283,7 +284,8 @@ async fn engine_that_hangs_while_followed_is_detected_by_its_silence() {
 
 #[tokio::test]
 async fn one_bad_container_does_not_stop_the_others() {
-    for fault in [Fault::Status(500), Fault::Body("]"), Fault::Body("{}"), Fault::Hang] {
+    let refused = Fault::Status(500, "ordered");
+    for fault in [refused, Fault::Body("]"), Fault::Body("{}"), Fault::Hang] {
         let engine = FakeEngine::new();
         engine.state().put("bad", "running");
         engine.state().put("good", "running");
@@ -310,6 +312,11 @@ async fn container_that_vanishes_before_it_is_looked_at_is_gone() {
     asked(&engine, "/events", 1).await;
     engine.state().emit("start", "fleeting");
     assert_eq!(next(&mut updates).await, Update::Gone("fleeting".into()));
+    // Podman 4.3, of a container that it removes at this moment.
+    let podmans = "container 1f2e does not exist in database: no such container";
+    engine.state().fault("/containers/removed/json", Fault::Status(500, podmans));
+    engine.state().emit("died", "removed");
+    assert_eq!(next(&mut updates).await, Update::Gone("removed".into()));
     engine.state().put("back", "running");
     engine.state().emit("start", "back");
     assert_eq!(changed(&mut updates).await.id, "back");
