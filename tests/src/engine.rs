@@ -10,6 +10,7 @@ pub mod between;
 mod cleanup;
 mod image;
 mod namespace;
+mod podman;
 mod programs;
 
 use std::fs::{self, File};
@@ -24,6 +25,7 @@ use anyhow::{Context, Result, bail};
 pub use self::api::Api;
 pub use self::image::{IMAGE, import_image};
 use self::namespace::Namespaces;
+pub use self::podman::Podman;
 use self::programs::Programs;
 
 /// How long the engine may take to answer: under software emulation it needs about 16 s.
@@ -109,7 +111,7 @@ impl Engine {
     /// When the current directory cannot be determined.
     pub fn enter<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
         command.env("DOCKER_HOST", self.docker_host());
-        self.programs.append_path(command);
+        self.programs.append_path(command, self.folder.path().join("bin"));
         self.namespaces.enter(command)?;
         Ok(command)
     }

@@ -23,6 +23,7 @@ mod loss;
 mod pairs;
 mod partition;
 mod plan;
+mod podman;
 mod policies;
 mod programs;
 mod ramp;

@@ -81,7 +81,7 @@ fn until_none(list: impl Fn() -> Vec<u32>) {
 }
 
 /// The cgroup's folder in every hierarchy that has it: one with version 2, many with version 1.
-fn cgroup_folders(cgroup: &str) -> Vec<PathBuf> {
+pub(super) fn cgroup_folders(cgroup: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut folders: Vec<_> = hierarchies

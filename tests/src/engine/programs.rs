@@ -51,16 +51,29 @@ impl Programs {
         command.env("LD_LIBRARY_PATH", libraries);
     }
 
-    /// Adds the engine's programs to the end of the PATH of a command that runs inside.
-    pub(super) fn append_path(&self, command: &mut Command) {
+    /// Adds the engine's programs, and `links` with the iptables that it uses, to the end of the PATH of
+    /// a command that runs inside.
+    pub(super) fn append_path(&self, command: &mut Command, links: PathBuf) {
         command.env_remove("XDG_RUNTIME_DIR");
-        let Some(root) = &self.unpacked else { return };
         let mut path = std::env::var_os("PATH").unwrap_or_default();
-        for folder in ["usr/bin", "usr/sbin"] {
+        let unpacked = self.unpacked.iter();
+        let unpacked =
+            unpacked.flat_map(|root| ["usr/bin", "usr/sbin"].map(|name| root.join(name)));
+        for folder in [links].into_iter().chain(unpacked) {
             path.push(":");
-            path.push(root.join(folder));
+            path.push(folder);
         }
         command.env("PATH", path);
+    }
+
+    /// Finds another program of the engine's, by its name.
+    pub(super) fn other(&self, name: &str) -> Option<PathBuf> {
+        find(name, &self.path())
+    }
+
+    /// A folder that belongs to the programs: of the unpacked packages, or the machine's own.
+    pub(super) fn folder(&self, path: &str) -> PathBuf {
+        self.unpacked.as_deref().unwrap_or(Path::new("/")).join(path)
     }
 
     /// Finds an iptables that works in the engine's namespaces and puts it first on the PATH of

@@ -1,5 +1,5 @@
-//! A Docker engine for the tests and a static busybox for their images, unpacked and not installed:
-//! nothing of them runs unless a test starts it.
+//! A Docker engine and a Podman for the tests and a static busybox for their images, unpacked and not
+//! installed: nothing of them runs unless a test starts it.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,8 @@ use crate::{exec, place};
 
 /// The engine, and what images are made of.
 const PACKAGES: [&str; 6] = ["docker.io", "containerd", "runc", "tini", "iptables", BUSYBOX];
+/// Podman and what sets up its networks, where the distribution has both.
+const PODMAN: [&str; 2] = ["podman", "netavark"];
 /// One static program that is a whole user land.
 const BUSYBOX: &str = "busybox-static";
 
@@ -26,14 +28,19 @@ pub(crate) fn busybox() -> PathBuf {
 /// When a package cannot be downloaded or unpacked.
 pub(crate) fn ensure() -> Result<()> {
     let folder = place::engine();
-    if busybox().is_file() {
+    let podman = folder.join("usr/bin/podman");
+    if busybox().is_file() && (podman.is_file() || !apt::available(&PODMAN)) {
         return Ok(());
     }
-    exec::step("unpack a Docker engine into target/engine", || {
-        let mut wanted = apt::closure(&PACKAGES)?;
+    exec::step("unpack a Docker engine and Podman into target/engine", || {
+        let mut named = PACKAGES.to_vec();
+        if apt::available(&PODMAN) {
+            named.extend(PODMAN);
+        }
+        let mut wanted = apt::closure(&named)?;
         // What is installed here is unpacked all the same: the engine must not change under the
         // tests when somebody removes a package.
-        wanted.extend(PACKAGES.iter().map(|&name| name.to_owned()));
+        wanted.extend(named.into_iter().map(str::to_owned));
         wanted.sort();
         wanted.dedup();
         let files = wanted
