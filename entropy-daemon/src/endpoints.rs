@@ -107,6 +107,10 @@ fn interface(link: &Link) -> Interface {
     Interface { index: link.index, name: link.name.clone() }
 }
 
+/// The bridge by which containers of overlay networks, whose own veths are in a namespace of the
+/// network's, reach the world outside (libnetwork, `libnGWNetwork`).
+const GATEWAY: &str = "docker_gwbridge";
+
 /// Why faults do not reach everything of a container that has endpoints: it is on networks that none of
 /// them is on, by macvlan, ipvlan or overlay beside a bridge.
 #[must_use]
@@ -157,7 +161,11 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
         .enumerate()
         .map(|(number, veth)| {
             let bridge = veth.master.and_then(|index| bridges.get(&index).copied());
-            let network = bridge.and_then(|bridge| network_of_bridge(container, bridge));
+            let network = bridge.and_then(|bridge| {
+                // Docker shows no such attachment.
+                let is_gateway = (bridge == GATEWAY).then(|| GATEWAY.to_owned());
+                is_gateway.or_else(|| network_of_bridge(container, bridge))
+            });
             Endpoint {
                 interface: interface(veth),
                 container: container.id.clone(),
@@ -166,7 +174,9 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
         })
         .collect();
     // With one of each there is nothing to confuse, whatever the bridge is called.
-    if let ([endpoint], [network]) = (&mut endpoints[..], &container.attachments[..]) {
+    if let ([endpoint], [network]) = (&mut endpoints[..], &container.attachments[..])
+        && endpoint.network != GATEWAY
+    {
         endpoint.network.clone_from(&network.network_name);
     }
     endpoints

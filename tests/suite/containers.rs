@@ -1,6 +1,7 @@
 //! Which containers a policy hits, and when.
 
 mod loss;
+mod overlay;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

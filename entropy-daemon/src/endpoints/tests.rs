@@ -1,3 +1,5 @@
+use std::slice;
+
 use super::{
     testing::{attachment, container, link, on, veth},
     *,
@@ -8,6 +10,7 @@ const NETNS: i32 = 4;
 const DOCKER0: u32 = 3;
 const FRONT: u32 = 20;
 const BACK: u32 = 21;
+const GATEWAY_BRIDGE: u32 = 23;
 
 /// Docker's default bridge, two networks of users, and one whose bridge has a name of its own.
 fn bridges() -> Vec<Link> {
@@ -17,6 +20,7 @@ fn bridges() -> Vec<Link> {
         link(FRONT, "br-aaaaaaaaaaaa", "bridge"),
         link(BACK, "br-bbbbbbbbbbbb", "bridge"),
         link(22, "own-bridge", "bridge"),
+        link(GATEWAY_BRIDGE, "docker_gwbridge", "bridge"),
     ]
 }
 
@@ -163,18 +167,35 @@ fn a_container_that_starts_or_ends_has_no_endpoints_yet_and_is_not_unsupported()
     assert_eq!(found(&created, &[veth(40, NETNS, Some(FRONT))]), [(40, "front".into())]);
 }
 
+/// What faults do not reach of a container in namespace [`NETNS`].
+fn missed_with(container: &Container, veths: &[Link]) -> Option<String> {
+    let links = [bridges(), veths.to_vec()].concat();
+    match of_container(container, Some(NetnsId::Id(NETNS)), &links) {
+        Reach::Endpoints(endpoints) => missed(container, &endpoints),
+        Reach::Unsupported(reason) => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn the_way_out_of_an_overlay_network_is_not_taken_for_the_network() {
+    let overlay =
+        Attachment { driver: Some("overlay".into()), ..attachment("mesh", "ee", &["10.0.1.2"]) };
+    let way_out = [veth(40, NETNS, Some(GATEWAY_BRIDGE))];
+    let task = on(container("task", ""), slice::from_ref(&overlay));
+    assert_eq!(found(&task, &way_out), [(40, "docker_gwbridge".into())]);
+    let reason = "network mesh (overlay): no host veth leads to the container there";
+    assert_eq!(missed_with(&task, &way_out).as_deref(), Some(reason));
+    // Beside a bridge with a name of its own.
+    let both = on(container("task", ""), &[overlay, back()]);
+    let veths = [veth(40, NETNS, Some(GATEWAY_BRIDGE)), veth(41, NETNS, Some(22))];
+    assert_eq!(missed_with(&both, &veths).as_deref(), Some(reason));
+}
+
 #[test]
 fn a_network_without_a_veth_beside_one_with_is_named() {
     let lan =
         Attachment { driver: Some("macvlan".into()), ..attachment("lan", "ff", &["192.0.2.9"]) };
     let web = on(container("web", ""), &[front(), lan.clone()]);
-    let missed_with = |container: &Container, veths: &[Link]| {
-        let links = [bridges(), veths.to_vec()].concat();
-        match of_container(container, Some(NetnsId::Id(NETNS)), &links) {
-            Reach::Endpoints(endpoints) => missed(container, &endpoints),
-            Reach::Unsupported(reason) => panic!("{reason}"),
-        }
-    };
     let reason =
         Some("network lan (macvlan): no host veth leads to the container there".to_owned());
     assert_eq!(missed_with(&web, &[veth(40, NETNS, Some(FRONT))]), reason);
