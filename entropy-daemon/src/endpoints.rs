@@ -161,11 +161,7 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
         .enumerate()
         .map(|(number, veth)| {
             let bridge = veth.master.and_then(|index| bridges.get(&index).copied());
-            let network = bridge.and_then(|bridge| {
-                // Docker shows no such attachment.
-                let is_gateway = (bridge == GATEWAY).then(|| GATEWAY.to_owned());
-                is_gateway.or_else(|| network_of_bridge(container, bridge))
-            });
+            let network = bridge.and_then(|bridge| network_of_bridge(container, bridge));
             Endpoint {
                 interface: interface(veth),
                 container: container.id.clone(),
@@ -175,7 +171,7 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
         .collect();
     // With one of each there is nothing to confuse, whatever the bridge is called.
     if let ([endpoint], [network]) = (&mut endpoints[..], &container.attachments[..])
-        && endpoint.network != GATEWAY
+        && endpoint.network.starts_with('#')
     {
         endpoint.network.clone_from(&network.network_name);
     }
@@ -185,6 +181,10 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
 /// Docker calls a network's bridge `br-` and the first twelve digits of its id, and the default
 /// network's `docker0` (libnetwork, drivers/bridge).
 fn network_of_bridge(container: &Container, bridge: &str) -> Option<String> {
+    if bridge == GATEWAY {
+        // No attachment of the container's: Docker does not show it as one.
+        return Some(GATEWAY.to_owned());
+    }
     let is_its_bridge = |id: &str, name: &str| match bridge.strip_prefix("br-") {
         Some(digits) => !digits.is_empty() && id.starts_with(digits),
         None => bridge == "docker0" && name == "bridge",
