@@ -49,12 +49,10 @@ impl Podman {
         }
         let folder = tempfile::Builder::new().prefix("entropy-podman-").tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        let mut environment = Command::new(&podman);
-        programs.prepare(&mut environment);
-        let environment: Vec<_> = environment
-            .get_envs()
-            .filter_map(|(key, value)| Some((key.to_str()?, value?.to_str()?)))
-            .map(|(key, value)| format!("{key}={value}"))
+        let environment: Vec<_> = programs
+            .environment()
+            .iter()
+            .map(|(key, value)| format!("{key}={}", value.display()))
             .collect();
         // Locks in files, because those in shared memory are the machine's own Podman's. No more
         // descriptors and processes than a process here may have anyway: only more would need a right.

@@ -42,13 +42,20 @@ impl Programs {
     /// Gives a command of the engine its programs and libraries.
     pub(super) fn prepare(&self, command: &mut Command) {
         // Nothing else: `XDG_RUNTIME_DIR` for one names a folder below the machine's `/run`.
-        command.env_clear().env("PATH", self.path());
-        let Some(root) = &self.unpacked else { return };
-        // Packages of before the merge of /lib into /usr/lib hold some libraries in /lib.
-        let libraries = ["usr/lib", "lib"].map(|folder| root.join(folder).join(LIBRARIES));
-        command.env("XTABLES_LIBDIR", libraries[0].join("xtables"));
-        let libraries = libraries.map(PathBuf::into_os_string).join(OsStr::new(":"));
-        command.env("LD_LIBRARY_PATH", libraries);
+        command.env_clear().envs(self.environment());
+    }
+
+    /// By which the engine's programs find one another and their libraries.
+    pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = vec![("PATH", self.path())];
+        if let Some(root) = &self.unpacked {
+            // Packages of before the merge of /lib into /usr/lib hold some libraries in /lib.
+            let libraries = ["usr/lib", "lib"].map(|folder| root.join(folder).join(LIBRARIES));
+            variables.push(("XTABLES_LIBDIR", libraries[0].join("xtables").into_os_string()));
+            let libraries = libraries.map(PathBuf::into_os_string).join(OsStr::new(":"));
+            variables.push(("LD_LIBRARY_PATH", libraries));
+        }
+        variables
     }
 
     /// Adds the engine's programs, and `links` with the iptables that it uses, to the end of the PATH of

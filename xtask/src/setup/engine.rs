@@ -28,13 +28,14 @@ pub(crate) fn busybox() -> PathBuf {
 /// When a package cannot be downloaded or unpacked.
 pub(crate) fn ensure() -> Result<()> {
     let folder = place::engine();
-    let podman = folder.join("usr/bin/podman");
-    if busybox().is_file() && (podman.is_file() || !apt::available(&PODMAN)) {
+    let has_podman = folder.join("usr/bin/podman").is_file();
+    let can_have_podman = has_podman || apt::available(&PODMAN);
+    if busybox().is_file() && has_podman == can_have_podman {
         return Ok(());
     }
     exec::step("unpack a Docker engine and Podman into target/engine", || {
         let mut named = PACKAGES.to_vec();
-        if apt::available(&PODMAN) {
+        if can_have_podman {
             named.extend(PODMAN);
         }
         let mut wanted = apt::closure(&named)?;
