@@ -41,6 +41,11 @@ const WINDOW: Duration = Duration::from_millis(2_000);
 
 /// Measures all ways, directions and families.
 pub(super) fn measure(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    for end in Way::ALL.map(|way| bench.site.far(way)).into_iter().chain([&bench.site.container]) {
+        for (file, value) in SENDER {
+            end.set_sysctl(file, value)?;
+        }
+    }
     std::fs::write(HYSTART, "0").with_context(|| format!("write {HYSTART}"))?;
     let result = all(bench, report);
     std::fs::write(HYSTART, "1").with_context(|| format!("write {HYSTART}"))?;
@@ -155,8 +160,5 @@ fn once(
         Direction::Egress => (&site.container, far, Site::far_address(way, family)),
         Direction::Ingress => (far, &site.container, Site::container_address(family)),
     };
-    for (file, value) in SENDER {
-        ends.0.set_sysctl(file, value)?;
-    }
     tcp::throughput(ends, flows, WARM_UP, WINDOW)
 }
