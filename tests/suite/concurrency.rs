@@ -30,6 +30,7 @@ fn two_cpus_lose_no_count_and_share_no_ordinal() -> Result<()> {
     let &[first, second, ..] = &cpus[..] else {
         skip!("needs two CPUs, there is {}", cpus.len());
     };
+    let packets = skip::packets(PACKETS);
     let mut object = Object::load()?;
     object.set_rules(HookKey::new(LOOPBACK, Direction::Egress), &[lossy(1, SEED, PARTS)])?;
     let program = object.hook(Direction::Egress)?;
@@ -40,13 +41,13 @@ fn two_cpus_lose_no_count_and_share_no_ordinal() -> Result<()> {
                 scope.spawn(move || {
                     cpu::pin(cpu)?;
                     start.wait();
-                    program.repeat(&udp(), Skb::FORWARDED, PACKETS)
+                    program.repeat(&udp(), Skb::FORWARDED, packets)
                 })
             })
             .into_iter()
             .try_for_each(|thread| outcome(thread.join()).map(drop))
     })?;
-    let (state, total) = (object.state(1)?, 2 * u64::from(PACKETS));
+    let (state, total) = (object.state(1)?, 2 * u64::from(packets));
     let length = udp().len() as u64;
     let lost =
         (0..total).filter(|&n| u64::from(draw(SEED, Stream::Loss, n)) < PARTS).count() as u64;

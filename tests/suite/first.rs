@@ -18,11 +18,11 @@ const PACKETS: u32 = 20;
 /// Containers that are started at the same time.
 const TOGETHER: u32 = 5;
 
-/// How often to start a container; a virtual machine needs half a minute for each.
+/// How often to start a container; a virtual machine needs half a minute for a start and a restart.
 fn starts(machine: u32) -> u32 {
     match (skip::nothing(), skip::virtual_machine().is_some()) {
         (true, false) => 200,
-        (true, true) => 20,
+        (true, true) => 100,
         (false, false) => machine,
         (false, true) => 1,
     }

@@ -14,7 +14,7 @@ use entropy_tests::{
     needs_root,
     object::{LOOPBACK, Object, Skb},
     random::fixed_seed,
-    skip::virtual_machine,
+    skip::{self, virtual_machine},
     stats::{ALPHA, Binomial, NORMAL_999, runs_deviation},
 };
 
@@ -66,24 +66,25 @@ fn kinds_of_rate(rate: usize) -> Vec<Kind> {
     }
 }
 
-/// Loses packets of one kind, and returns what the rule counted.
-fn lose(kind: Kind, seed: u64, parts: u64) -> Result<RuleState> {
+/// Loses so many packets of one kind, and returns what the rule counted.
+fn lose(kind: Kind, seed: u64, parts: u64, packets: u32) -> Result<RuleState> {
     let mut object = Object::load()?;
     let hook = HookKey::new(LOOPBACK, kind.direction);
     object.set_rules(hook, &[lossy(1, seed, parts)])?;
     let frame = frame(kind.v6, kind.protocol)?;
-    object.hook(kind.direction)?.repeat(&frame, Skb::FORWARDED, PACKETS)?;
+    object.hook(kind.direction)?.repeat(&frame, Skb::FORWARDED, packets)?;
     let state = object.state(1)?;
-    assert_eq!((state.seen, state.matched), (u64::from(PACKETS), u64::from(PACKETS)), "{kind:?}");
-    assert_eq!(state.matched_bytes, u64::from(PACKETS) * frame.len() as u64, "{kind:?}");
+    let packets = u64::from(packets);
+    assert_eq!((state.seen, state.matched), (packets, packets), "{kind:?}");
+    assert_eq!(state.matched_bytes, packets * frame.len() as u64, "{kind:?}");
     assert_eq!(state.lost_bytes, state.lost * frame.len() as u64, "{kind:?}");
     Ok(state)
 }
 
-/// How many of the packets the host would lose.
-fn predicted(seed: u64, parts: u64) -> u64 {
-    (0..u64::from(PACKETS)).filter(|&n| u64::from(draw(seed, Stream::Loss, n)) < parts).count()
-        as u64
+/// How many of so many packets the host would lose.
+fn predicted(seed: u64, parts: u64, packets: u32) -> u64 {
+    let is_lost = |n: &u64| u64::from(draw(seed, Stream::Loss, *n)) < parts;
+    (0..u64::from(packets)).filter(is_lost).count() as u64
 }
 
 /// The seeds are fixed: with new ones each time, one of the 48 counts that chance has a part in would
@@ -91,19 +92,20 @@ fn predicted(seed: u64, parts: u64) -> u64 {
 #[test]
 fn every_rate_lies_in_its_exact_interval() -> Result<()> {
     needs_root!();
-    let base = fixed_seed(1_000);
+    let (base, packets) = (fixed_seed(1_000), skip::packets(PACKETS));
     for (rate, (name, parts)) in RATES.into_iter().enumerate() {
         let interval =
-            Binomial::new(u64::from(PACKETS), parts as f64 / 2_f64.powi(32)).interval(ALPHA);
+            Binomial::new(u64::from(packets), parts as f64 / 2_f64.powi(32)).interval(ALPHA);
         for (number, kind) in kinds_of_rate(rate).into_iter().enumerate() {
             let seed = base + (rate * 100 + number) as u64;
-            let lost = lose(kind, seed, parts)?.lost;
-            println!("{name}: {lost} of {PACKETS}, {interval:?} expected, {kind:?}");
+            let lost = lose(kind, seed, parts, packets)?.lost;
+            println!("{name}: {lost} of {packets}, {interval:?} expected, {kind:?}");
             assert!(
                 interval.contains(&lost),
                 "{name}: {lost}, {interval:?}, {kind:?}, seed {seed}"
             );
-            assert_eq!(lost, predicted(seed, parts), "{name}: the host counts otherwise, {kind:?}");
+            let predicted = predicted(seed, parts, packets);
+            assert_eq!(lost, predicted, "{name}: the host counts otherwise, {kind:?}");
         }
     }
     Ok(())
@@ -120,7 +122,7 @@ fn losses_are_independent_of_one_another() -> Result<()> {
         object.set_rules(HookKey::new(LOOPBACK, Direction::Egress), &[rule])?;
         let program = object.hook(Direction::Egress)?;
         let frame = frame(false, Protocol::Udp)?;
-        let lost = (0..PACKETS / 10)
+        let lost = (0..skip::packets(PACKETS / 10))
             .map(|_| Ok(program.repeat(&frame, Skb::FORWARDED, 1)? == LOST))
             .collect::<Result<Vec<bool>>>()?;
         let deviation = runs_deviation(&lost).map_or(f64::INFINITY, f64::abs);

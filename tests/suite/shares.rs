@@ -15,7 +15,7 @@ use entropy_tests::{
     netns::Netns,
     object::{LOOPBACK, Object, Skb},
     random::fixed_seed,
-    skip::many_packets,
+    skip,
     stats::{ALPHA, Binomial},
 };
 
@@ -119,7 +119,7 @@ fn measure() -> Result<()> {
         let mut object = Object::load()?;
         let rules = rules(fault, base);
         object.set_rules(HookKey::new(LOOPBACK, Direction::Egress), &rules)?;
-        let packets = many_packets();
+        let packets = skip::packets(10_000_000);
         run(&mut object, fault, packets)?;
         let packets = u64::from(packets);
         for (rule, parts) in rules.iter().zip(RATES) {

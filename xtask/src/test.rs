@@ -6,8 +6,10 @@ mod suite;
 mod tally;
 
 use std::io::{BufRead, BufReader};
+use std::panic;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +18,7 @@ use clap::{Args, ValueEnum};
 use self::suite::Suite;
 pub(crate) use self::suite::{as_root, lab};
 use self::tally::Tally;
-use crate::{build, exec, place, setup, vm};
+use crate::{build, exec, place, setup, signals, vm};
 
 /// Which tests to run.
 #[derive(Args)]
@@ -90,6 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let chosen = |stage: &Stage| {
         if arguments.only.is_empty() { stage.is_usual() } else { arguments.only.contains(stage) }
     };
+    // Whoever only asks this process to end wants all that it has started to end.
+    signals::watch();
     // Built once, when the first stage wants it; what went wrong then is said by each.
     let suite: OnceLock<Result<Suite, String>> = OnceLock::new();
     let libtest = &arguments.libtest;
@@ -97,8 +101,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         exec::say(&format!("tests: {}", stage.name()));
         let start = Instant::now();
         let mut tally = Tally::default();
-        let result = if stage == Stage::Unit {
-            unit(libtest, &mut tally)
+        let result = if signals::caught() {
+            Err(anyhow::anyhow!("interrupted"))
+        } else if stage == Stage::Unit {
+            unit(libtest, &mut tally, show)
         } else {
             match suite.get_or_init(|| prepare().map_err(|error| format!("{error:#}"))) {
                 Ok(suite) => suite.run(stage, libtest, &mut tally, show),
@@ -111,12 +117,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         }
         Outcome { stage, tally, took: start.elapsed(), problem }
     };
+    let stages: Vec<_> = Stage::ALL.into_iter().filter(chosen).collect();
     let (machines, here): (Vec<_>, Vec<_>) =
-        Stage::ALL.into_iter().filter(chosen).partition(|stage| stage.is_virtual());
-    let mut outcomes: Vec<_> = here.into_iter().map(|stage| one(stage, &exec::out)).collect();
-    outcomes.extend(vm::side_by_side(&machines, |stage| {
-        one(*stage, &|line| exec::out_of(stage.name(), line))
-    }));
+        stages.into_iter().partition(|stage| stage.is_virtual());
+    // It keeps all processors busy, with the compiler.
+    let (unit, host): (Vec<_>, Vec<_>) = here.into_iter().partition(|stage| *stage == Stage::Unit);
+    let mut outcomes: Vec<_> = unit.into_iter().map(|stage| one(stage, &exec::out)).collect();
+    let beside = |stage: &Stage| one(*stage, &|line| exec::out_of(stage.name(), line));
+    // The suite on the machine mostly waits, and the virtual machines give way to it.
+    thread::scope(|scope| {
+        let host = scope.spawn(|| host.iter().map(beside).collect::<Vec<_>>());
+        let machines = vm::side_by_side(&machines, beside);
+        outcomes.extend(host.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        outcomes.extend(machines);
+    });
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let (lines, code) = report::summary(&outcomes, strict);
     exec::out("");
@@ -132,14 +146,14 @@ fn prepare() -> Result<Suite> {
 }
 
 /// Runs the default members' tests, documentation included.
-fn unit(libtest: &[String], tally: &mut Tally) -> Result<()> {
+fn unit(libtest: &[String], tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(place::root()).args(["test", "--no-fail-fast", "--"]).args(libtest);
-    watch(&mut cargo, tally)
+    watch(&mut cargo, tally, show)
 }
 
 /// Runs a test program whose output is shown and counted.
-fn watch(command: &mut Command, tally: &mut Tally) -> Result<()> {
+fn watch(command: &mut Command, tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
     let shown = exec::display(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -149,13 +163,16 @@ fn watch(command: &mut Command, tally: &mut Tally) -> Result<()> {
     if let Some(stdout) = child.stdout.take() {
         let mut reader = BufReader::new(stdout);
         let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes).context("read the tests' output")? > 0 {
-            let line = String::from_utf8_lossy(&bytes);
-            let line = line.trim_end_matches('\n');
-            exec::out(line);
-            tally.line(line);
-            bytes.clear();
-        }
+        signals::while_alive(child.id(), || {
+            while reader.read_until(b'\n', &mut bytes).context("read the tests' output")? > 0 {
+                let line = String::from_utf8_lossy(&bytes);
+                let line = line.trim_end_matches('\n');
+                show(line);
+                tally.line(line);
+                bytes.clear();
+            }
+            anyhow::Ok(())
+        })?;
     }
     let status = child.wait().with_context(|| format!("wait for `{shown}`"))?;
     if !status.success() && tally.failed == 0 {

@@ -12,7 +12,7 @@ use entropy_tests::{
     needs_root,
     object::{LOOPBACK, Object, Skb},
     random::fixed_seed,
-    skip::{many_packets, virtual_machine},
+    skip::{packets, virtual_machine},
 };
 
 use super::{PACKETS, chain::Chain};
@@ -95,7 +95,7 @@ fn every_model_loses_exactly_the_packets_that_the_host_says() -> Result<()> {
 #[test]
 fn models_that_remember_keep_their_rate() -> Result<()> {
     needs_root!();
-    let (base, packets) = (fixed_seed(5_000), many_packets());
+    let (base, packets) = (fixed_seed(5_000), packets(10_000_000));
     let mut object = Object::load()?;
     let frame = frame(false, Protocol::Udp)?;
     for ((name, loss), seed) in chains()?.into_iter().zip(base..) {
@@ -129,15 +129,16 @@ fn models_that_count_lose_exactly_their_share() -> Result<()> {
     needs_root!();
     let mut object = Object::load()?;
     let frame = frame(true, Protocol::Tcp)?;
-    let millions = u64::from(PACKETS);
+    let packets = packets(PACKETS);
+    let all = u64::from(packets);
     for (loss, expected) in [
-        (Loss::nth(10, 9).unwrap(), millions / 10),
-        (Loss::nth(1_000, 999).unwrap(), millions / 1_000),
+        (Loss::nth(10, 9).unwrap(), all / 10),
+        (Loss::nth(1_000, 999).unwrap(), all / 1_000),
         (Loss::first(777), 777),
-        (Loss::pattern(0b1001, 4).unwrap(), millions / 2),
+        (Loss::pattern(0b1001, 4).unwrap(), all / 2),
     ] {
         install(&mut object, 1, loss)?;
-        object.hook(Direction::Egress)?.repeat(&frame, Skb::FORWARDED, PACKETS)?;
+        object.hook(Direction::Egress)?.repeat(&frame, Skb::FORWARDED, packets)?;
         assert_eq!(object.state(1)?.lost, expected, "{loss:?}");
     }
     Ok(())

@@ -15,8 +15,8 @@ use crate::{dist, exec, place, setup, vm};
 /// Variables that the suite gets if they are set here.
 const PASSED_ON: [&str; 6] =
     ["CI", "DOCKER_HOST", "ENTROPY_FULL", "ENTROPY_RECORD", "RUST_BACKTRACE", "RUST_LOG"];
-/// How long the suite may run in a virtual machine, in seconds.
-const VM_LIMIT: u64 = 1800;
+/// How long the suite may run in a virtual machine, in seconds, as usual and with `ENTROPY_FULL`.
+const VM_LIMITS: [u64; 2] = [3600, 6 * 3600];
 /// The kernel that the package is tested on: that of the system that it is made for.
 const DIST_KERNEL: vm::Kernel = vm::Kernel::V6_1;
 
@@ -63,7 +63,7 @@ impl Suite {
         show: &dyn Fn(&str),
     ) -> Result<()> {
         match stage {
-            Stage::Unit | Stage::Host => self.here(libtest, tally),
+            Stage::Unit | Stage::Host => self.here(libtest, tally, show),
             Stage::Dist => self.dist(libtest, tally, show),
             Stage::V6_1 | Stage::V6_12 => {
                 let kernel = vm::Kernel::from_str(stage.name(), false);
@@ -75,7 +75,7 @@ impl Suite {
     }
 
     /// Runs the suite and the laboratory's unit tests on this machine.
-    fn here(&self, libtest: &[String], tally: &mut Tally) -> Result<()> {
+    fn here(&self, libtest: &[String], tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
         let Some(mut root) = as_root() else {
             bail!("needs root, and there is no sudo: neither eBPF nor namespaces are tested here");
         };
@@ -83,10 +83,11 @@ impl Suite {
         fs::create_dir_all(place::target().join("test")).context("create target/test")?;
         fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
         for program in &self.units {
-            watch(Command::new(program).args(libtest).current_dir(place::root()), tally)?;
+            let mut program = Command::new(program);
+            watch(program.args(libtest).current_dir(place::root()), tally, show)?;
         }
         root.current_dir(place::root().join("tests")).args(self.command(&skips, None, libtest));
-        let result = watch(&mut root, tally);
+        let result = watch(&mut root, tally, show);
         tally.skips(&fs::read_to_string(&skips).unwrap_or_default());
         result
     }
@@ -129,7 +130,8 @@ fn inside(
     let skips = place::vm_share().join(format!("skips-{}", stage.name()));
     fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
     fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
-    let machine = vm::Machine { timeout: VM_LIMIT, ..vm::Machine::default() };
+    let timeout = VM_LIMITS[usize::from(std::env::var_os("ENTROPY_FULL").is_some())];
+    let machine = vm::Machine { timeout, ..vm::Machine::default() };
     let result = vm::run(kernel, &machine, &command(&skips), |line| {
         show(line);
         tally.line(line);
