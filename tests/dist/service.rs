@@ -55,6 +55,7 @@ fn the_service_does_its_work_with_what_it_may_and_goes_without_a_trace() -> Resu
     life.after_kill_9_it_works_again().context("kill -9")?;
     life.a_hung_one_is_replaced().context("watchdog")?;
     life.an_upgrade_goes_on_in_place().context("upgrade")?;
+    life.a_stopped_one_stays_so().context("stop")?;
     life.the_journal_is_clean().context("journal")?;
     life.purged_it_is_gone().context("purge")?;
     machine.root.assert_changes(&files)?;
@@ -210,6 +211,17 @@ impl Life<'_> {
         ensure!(self.pid()? == pid, "it was started anew");
         let program = self.machine.run(&["readlink", &format!("/proc/{pid}/exe")])?;
         ensure!(program == "/usr/lib/entropy/entropyd", "it runs {program}");
+        self.await_losses()
+    }
+
+    /// Neither who asks how it is nor an upgrade starts it.
+    fn a_stopped_one_stays_so(&self) -> Result<()> {
+        self.machine.run(&["systemctl", "stop", UNIT])?;
+        let asked = self.machine.output(&["entropyctl", "status"])?;
+        ensure!(!asked.status.success(), "somebody answers: {asked:?}");
+        self.install()?;
+        ensure!(self.state("is-active")? == "inactive", "it was started unasked");
+        self.machine.run(&["systemctl", "start", UNIT])?;
         self.await_losses()
     }
 
