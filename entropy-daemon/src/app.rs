@@ -3,6 +3,7 @@
 mod control;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -22,16 +23,17 @@ use crate::{
     datapath::{Datapath, Kernel, LeaseMap},
     docker::{Endpoint, Timing, Update, Watcher},
     handover::{Handover, State},
-    netlink::{LinkMonitor, Netlink},
+    netlink::{LinkEvent, LinkMonitor, Netlink},
     plan::{self, Plan, Target},
     policies::Policies,
+    policy::Records,
     reconcile::{Outcome, Reconciler},
     report::Reporter,
     runtime::Runtime,
-    schedule::Timetable,
+    schedule::{Timetable, Window, Windows},
     settings::{Guard, Settings},
     signals::{Request, Signals},
-    stop::{Checks, Tripped},
+    stop::Checks,
     systemd::Manager,
     upgrade::{self, Inherited},
     world::World,
@@ -41,6 +43,8 @@ use crate::{
 pub const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 /// How often replaced rules are freed.
 const PURGE_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked whether all that was put into the kernel is still there.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);
 /// How long after the end of a window the next one is looked for: late enough to be after it by any
 /// clock.
 const SETTLE: Duration = Duration::from_millis(1);
@@ -111,8 +115,7 @@ async fn serve(
     let brake = Arc::new(Brake::new(runtime.clone(), lease));
     let mut daemon = Daemon::new(config, netlink, inherited, runtime, Arc::clone(&brake))?;
     let (_server, desk) = api::Server::start(&config.socket, brake).await?;
-    let (_checks, trips) = Checks::start(&config.settings.stop);
-    daemon.run(kernel, signals, (links, updates), trips, desk).await
+    daemon.run(kernel, signals, (links, updates), desk).await
 }
 
 /// Renews the lease when it is due.
@@ -138,6 +141,14 @@ impl LeaseKeeper {
     }
 }
 
+/// When a failed change is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    /// How long that is after it failed.
+    wait: Duration,
+    at: tokio::time::Instant,
+}
+
 struct Daemon {
     netlink: Netlink,
     guard: Arc<Guard>,
@@ -153,10 +164,15 @@ struct Daemon {
     next_window: Option<tokio::time::Instant>,
     reporter: Reporter,
     manager: Manager,
-    retry: Option<Duration>,
+    retry: Option<Retry>,
     /// Whether the last round has left something for the next one.
     has_more: bool,
+    /// Whether something has happened to devices of the daemon's own.
+    must_check: bool,
+    /// Interfaces that have vanished since the last round.
+    removed: BTreeSet<u32>,
     brake: Arc<Brake>,
+    checks: Checks,
     /// What the last round came to.
     round: Option<Arc<api::Round>>,
     /// Why the last attempt at a round came to nothing.
@@ -188,6 +204,9 @@ impl Daemon {
             manager: Manager::of_environment(),
             retry: None,
             has_more: false,
+            must_check: false,
+            removed: BTreeSet::new(),
+            checks: Checks::start(&config.settings.stop, &brake),
             brake,
             round: None,
             stuck: None,
@@ -199,7 +218,6 @@ impl Daemon {
         kernel: &mut Kernel,
         signals: &mut Signals,
         (mut links, mut updates): Sources,
-        mut trips: mpsc::Receiver<Tripped>,
         mut desk: Desk,
     ) -> Result<()> {
         self.policies.load();
@@ -207,12 +225,13 @@ impl Daemon {
         self.manager.ready();
         let mut renew = ticker(self.lease.length / 3);
         let mut purge = ticker(PURGE_PERIOD);
+        let mut check = ticker(CHECK_PERIOD);
         loop {
             self.manager.alive(Instant::now());
             self.publish(kernel, &desk);
             let end_at = self.next_end();
             let window_at = self.next_window.unwrap_or_else(tokio::time::Instant::now);
-            let retry_at = tokio::time::Instant::now() + self.retry.unwrap_or(RETRY.1);
+            let retry_at = self.retry.map_or_else(tokio::time::Instant::now, |retry| retry.at);
             tokio::select! {
                 request = signals.next() => match request {
                     Request::Stop => {
@@ -236,9 +255,8 @@ impl Daemon {
                     let waiting = self.obey_all(command, &mut desk);
                     if !waiting.is_empty() {
                         self.reconcile(kernel).await;
-                        self.publish(kernel, &desk);
                     }
-                    waiting.into_iter().for_each(control::Waiting::answer);
+                    self.answer(waiting, kernel, &desk);
                     continue;
                 }
                 () = self.brake.changed() => {
@@ -248,12 +266,21 @@ impl Daemon {
                 () = sleep_until(end_at.unwrap_or_else(tokio::time::Instant::now)),
                     if end_at.is_some() =>
                 {
+                    // Whoever says just now that it lives may have waited for a long round.
+                    let waiting = match desk.commands.try_recv() {
+                        Ok(command) => self.obey_all(command, &mut desk),
+                        Err(_) => Vec::new(),
+                    };
                     self.policies.end_leases(Instant::now());
-                }
-                _ = links.next() => {}
-                Some(tripped) = trips.recv() => {
-                    self.halt(&tripped);
+                    self.reconcile(kernel).await;
+                    self.answer(waiting, kernel, &desk);
                     continue;
+                }
+                event = links.next() => {
+                    self.note_links(event, &mut links, kernel);
+                    if self.must_check {
+                        self.check(kernel).await;
+                    }
                 }
                 _ = renew.tick() => {
                     self.lease.renew_if_due(kernel);
@@ -266,11 +293,48 @@ impl Daemon {
                     self.reporter.tick(Instant::now());
                     continue;
                 }
+                _ = check.tick() => {
+                    if !self.check(kernel).await {
+                        continue;
+                    }
+                }
                 () = sleep_until(retry_at), if self.retry.is_some() => {}
                 () = std::future::ready(()), if self.has_more => {}
                 () = sleep_until(window_at), if self.next_window.is_some() => {}
             }
             self.reconcile(kernel).await;
+        }
+    }
+
+    /// Takes note of an event of interfaces and of all that wait behind it: the next round lists them once.
+    fn note_links(&mut self, first: LinkEvent, links: &mut LinkMonitor, kernel: &Kernel) {
+        for event in std::iter::once(first).chain(links.drain()) {
+            match event {
+                LinkEvent::Changed { index, removed } => {
+                    if removed {
+                        self.removed.insert(index);
+                    }
+                    self.must_check |= kernel.owns(index);
+                }
+                LinkEvent::Overrun => self.must_check = true,
+                LinkEvent::Addresses => {}
+            }
+        }
+    }
+
+    /// Looks whether what was put into the kernel is still there. Returns whether there is something to do.
+    async fn check(&mut self, kernel: &mut Kernel) -> bool {
+        self.must_check = false;
+        let was = (kernel.untimed().is_none(), kernel.unwired().is_none());
+        match kernel.check().await {
+            Ok(lost) => {
+                self.reconciler.lost(&lost);
+                !lost.is_empty() || was != (kernel.untimed().is_none(), kernel.unwired().is_none())
+            }
+            Err(error) => {
+                warn!("whether all is still in its place: {error:#}");
+                false
+            }
         }
     }
 
@@ -287,6 +351,7 @@ impl Daemon {
         self.has_more = false;
         // Before the engine has spoken, no container known means nothing.
         if !self.world.complete || self.must_know_policies && !self.policies.are_known() {
+            self.withdraw(kernel).await;
             return;
         }
         let (mut plan, targets) = match self.look().await {
@@ -294,6 +359,8 @@ impl Daemon {
             Err(error) => {
                 warn!("{error:#}");
                 self.stuck = Some(format!("{error:#}"));
+                // The next attempt says when it is.
+                self.next_window = None;
                 self.back_off();
                 return;
             }
@@ -311,32 +378,50 @@ impl Daemon {
             manager.alive(Instant::now());
         };
         between(kernel);
+        self.reconciler.leave(&std::mem::take(&mut self.removed), kernel).await;
         let outcome = self.reconciler.apply(&plan, kernel, between).await;
         self.report(plan, targets, outcome);
+    }
+
+    /// Before we know what should be in force ourselves, what an earlier version has put there stays, but
+    /// for what somebody has asked us to end.
+    async fn withdraw(&mut self, kernel: &mut Kernel) {
+        let policies = &self.policies;
+        let outcome = self.reconciler.withdraw(|name| policies.is_unwanted(name), kernel).await;
+        if outcome.failed > 0 {
+            self.back_off();
+        } else {
+            self.retry = None;
+        }
     }
 
     /// What there is on this host, and what should be done to it.
     async fn look(&mut self) -> Result<(Plan, Vec<Target>)> {
         let targets = self.world.targets(&self.netlink).await.context("list interfaces")?;
         let addresses = self.netlink.addresses().await.context("list addresses")?;
-        let mut plan = plan::plan(self.policies.current(), &targets, self.seed, &self.guard);
+        let (windows, moving) = self.schedule()?;
+        let is_over =
+            |(name, window): (&String, &Window)| (*window == Window::NEVER).then(|| name.clone());
+        let idle = windows.iter().filter_map(is_over).collect();
+        let mut plan = plan::plan(self.policies.current(), &targets, self.seed, &self.guard, &idle);
+        (plan.windows, plan.moving) = (windows, moving);
         plan.shield(&self.guard, &addresses);
-        self.schedule(&mut plan)?;
         Ok((plan, targets))
     }
 
-    /// Says when each policy is in force, what it has come to, and when to say so again.
-    fn schedule(&mut self, plan: &mut Plan) -> Result<()> {
+    /// When each policy is in force, and what those that move have come to. Notes when to look again.
+    fn schedule(&mut self) -> Result<(BTreeMap<String, Window>, BTreeMap<String, Records>)> {
         let now = clock::now().context("read the clock")?;
         let longest = self.guard.max_duration;
-        let windows = self.timetable.windows(self.policies.current(), now, self.seed, longest);
-        plan.windows = windows.of;
-        plan.moving = windows.moving;
-        self.hold_paused(plan);
+        let Windows { of: mut windows, moving, until_ns } =
+            self.timetable.windows(self.policies.current(), now, self.seed, longest);
+        // Policies that are paused keep their rules, with all they have counted, and no window.
+        let paused = self.policies.paused().iter().cloned();
+        windows.extend(paused.map(|name| (name, Window::NEVER)));
         let wait = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now.monotonic_ns));
         self.next_window =
-            windows.until_ns.map(|until_ns| tokio::time::Instant::now() + wait(until_ns) + SETTLE);
-        Ok(())
+            until_ns.map(|until_ns| tokio::time::Instant::now() + wait(until_ns) + SETTLE);
+        Ok((windows, moving))
     }
 
     /// Whether the windows in the kernel mean another time by now.
@@ -360,8 +445,8 @@ impl Daemon {
     }
 
     fn back_off(&mut self) {
-        let next = self.retry.map_or(RETRY.0, |wait| wait * 2);
-        self.retry = Some(next.min(RETRY.1));
+        let wait = self.retry.map_or(RETRY.0, |retry| (retry.wait * 2).min(RETRY.1));
+        self.retry = Some(Retry { wait, at: tokio::time::Instant::now() + wait });
     }
 
     fn report(&mut self, plan: Plan, targets: Vec<Target>, outcome: Outcome) {

@@ -29,16 +29,26 @@ struct Inner {
     halted: Option<Halted>,
 }
 
+impl Inner {
+    fn end_lease(&mut self) {
+        if let Some(Err(error)) = self.lease.as_mut().map(LeaseMap::end) {
+            error!("the lease could not be ended, it runs out by itself: {error:#}");
+        }
+    }
+}
+
 impl Brake {
     /// The brake of a kernel whose lease this is; pulled if it was when an earlier daemon ended.
     /// Without a lease it only remembers.
     #[must_use]
     pub fn new(runtime: Runtime, lease: Option<LeaseMap>) -> Self {
-        let halted = recall(&runtime);
-        if let Some(Halted { reason, since }) = &halted {
+        let mut inner = Inner { lease, halted: recall(&runtime) };
+        if let Some(Halted { reason, since }) = &inner.halted {
             warn!("halted since {since}: {reason}; `entropyctl resume` undoes it");
+            // It may have been noted while a version handed over to the next one.
+            inner.end_lease();
         }
-        Self { runtime, inner: Mutex::new(Inner { lease, halted }), changed: Notify::new() }
+        Self { runtime, inner: Mutex::new(inner), changed: Notify::new() }
     }
 
     /// Ends all faults now, and keeps them from beginning again, also after a restart.
@@ -48,12 +58,13 @@ impl Brake {
     /// What can be done is done.
     pub fn halt(&self, reason: &str) -> Result<Halted> {
         let halted = Halted::now(reason);
-        let noted = self.runtime.halt(&halted).context("the next start will not know of this");
         let mut inner = self.lock();
         let ended = inner.lease.as_mut().map_or(Ok(()), LeaseMap::end);
         inner.halted = Some(halted.clone());
+        let noted = self.runtime.halt(&halted).context("the next start will not know of this");
         drop(inner);
         self.changed.notify_one();
+        let reason = &halted.reason;
         error!("halted: {reason}; all faults have ended, `entropyctl resume` undoes it");
         ended.context("the lease runs out by itself")?;
         noted?;
@@ -84,18 +95,19 @@ impl Brake {
     /// could not reach this daemon.
     pub(crate) fn unless_halted(&self, renew: impl FnOnce()) {
         let mut inner = self.lock();
+        if inner.halted.is_some() {
+            return;
+        }
+        inner.halted = recall(&self.runtime);
         if inner.halted.is_none() {
+            renew();
+            // It may have been noted, and the lease ended, just before that.
             inner.halted = recall(&self.runtime);
-            match &inner.halted {
-                None => renew(),
-                Some(Halted { reason, .. }) => {
-                    error!("halted from outside: {reason}");
-                    if let Some(Err(error)) = inner.lease.as_mut().map(LeaseMap::end) {
-                        error!("the lease could not be ended, it runs out by itself: {error:#}");
-                    }
-                    self.changed.notify_one();
-                }
-            }
+        }
+        if let Some(Halted { reason, .. }) = &inner.halted {
+            error!("halted from outside: {reason}");
+            inner.end_lease();
+            self.changed.notify_one();
         }
     }
 

@@ -77,11 +77,21 @@ pub fn candidates<'a>(
     links.iter().filter(may_be_its).collect()
 }
 
-/// Whether the bridge of a veth may be one of a container's networks: its name does not say another one.
+/// Whether the bridge of a veth may be one of a container's networks: neither the engine nor its name says
+/// another one.
 fn may_be_on(container: &Container, bridge: Option<&str>) -> bool {
     let bridge = bridge.unwrap_or_default();
-    let says = bridge.starts_with("br-") || bridge == "docker0";
-    !container.attachments.is_empty() && (!says || network_of_bridge(container, bridge).is_some())
+    let mut places = container.attachments.iter();
+    let is_open = |place: &Attachment| place.bridge.is_none() && is_bridged(place);
+    let may_be_any = places.any(is_open) && digits(bridge).is_none() && bridge != "docker0";
+    may_be_any || network_of_bridge(container, bridge).is_some()
+}
+
+/// The digits of a network's id in the name that Docker gives its bridge: `br-` and the first twelve.
+fn digits(bridge: &str) -> Option<&str> {
+    let digits = bridge.strip_prefix("br-")?;
+    let is_hex = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (digits.len() == 12 && is_hex).then_some(digits)
 }
 
 /// The endpoints of a container that is being started, among the [`candidates`], and the interfaces that
@@ -178,21 +188,19 @@ fn name_networks(container: &Container, veths: &[&Link], links: &[Link]) -> Vec<
     endpoints
 }
 
-/// Docker calls a network's bridge `br-` and the first twelve digits of its id, and the default
-/// network's `docker0` (libnetwork, drivers/bridge).
+/// Docker calls a network's bridge as it is told, or `br-` and the first twelve digits of its id, and the
+/// default network's `docker0` (libnetwork, drivers/bridge).
 fn network_of_bridge(container: &Container, bridge: &str) -> Option<String> {
     if bridge == GATEWAY {
         // No attachment of the container's: Docker does not show it as one.
         return Some(GATEWAY.to_owned());
     }
-    let is_its_bridge = |id: &str, name: &str| match bridge.strip_prefix("br-") {
-        Some(digits) => !digits.is_empty() && id.starts_with(digits),
-        None => bridge == "docker0" && name == "bridge",
+    let is_its_bridge = |network: &&Attachment| match (&network.bridge, digits(bridge)) {
+        (Some(told), _) => told == bridge,
+        (None, Some(digits)) => network.network_id.starts_with(digits),
+        (None, None) => bridge == "docker0" && network.network_name == "bridge",
     };
-    let network = container
-        .attachments
-        .iter()
-        .find(|network| is_its_bridge(&network.network_id, &network.network_name))?;
+    let network = container.attachments.iter().find(is_its_bridge)?;
     Some(network.network_name.clone())
 }
 

@@ -8,16 +8,19 @@ use entropy_common::rule::Match;
 use ipnet::IpNet;
 
 use crate::{
+    docker::State,
+    endpoints::Reach,
     network::Network,
     plan::{Plan, Target},
-    policy::PortRange,
+    policy::{Policy, PortRange, Span},
+    schedule::Schedule,
     settings::Guard,
 };
 
 /// The peer of a shield for the daemon's own host. No selector or network is written like this.
-const HOST: &str = "this host";
+pub(crate) const HOST: &str = "this host";
 /// The peer of the shield for [`Guard::protect_peers`].
-const PROTECTED: &str = "protected peers";
+pub(crate) const PROTECTED: &str = "protected peers";
 /// TCP, as a rule names it.
 const TCP: u16 = 6;
 
@@ -47,6 +50,14 @@ impl Guard {
         }
     }
 
+    /// The longest that a policy can be in force at a stretch, if that is less than it asks for.
+    #[must_use]
+    pub fn shortened(&self, policy: &Policy) -> Option<Span> {
+        let longest = self.max_duration?;
+        let asked_ns = policy.schedule.as_ref().map_or(u64::MAX, Schedule::longest_ns);
+        (asked_ns > longest.nanoseconds()).then_some(longest)
+    }
+
     /// Takes out of a plan whole policies that would hit more containers at once than the guard
     /// allows, in the order of the policies, and names them.
     pub(crate) fn limit_share<'p>(
@@ -56,17 +67,36 @@ impl Guard {
         targets: &[Target],
     ) {
         let Some(share) = self.max_share else { return };
-        let all = targets.len();
+        // One that was made and never started has no network.
+        let is_live = |target: &&Target| {
+            let has_endpoints = match &target.reach {
+                Reach::Endpoints(endpoints) => !endpoints.is_empty(),
+                Reach::Unsupported(_) => false,
+            };
+            target.container.state != State::Created || has_endpoints
+        };
+        let all = targets.iter().filter(is_live).count();
         let allowed = (share.percent() / 100.0 * all as f64 + 1e-9) as usize;
-        let mut by_policy: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for injection in plan.hooks.values().flatten() {
-            let containers = by_policy.entry(injection.policy.clone()).or_default();
-            containers.insert(injection.container_id.clone());
+        // Who shares an interface is hit with the others.
+        let mut behind: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+        for target in targets {
+            let Reach::Endpoints(endpoints) = &target.reach else { continue };
+            for endpoint in endpoints {
+                let containers = behind.entry(endpoint.interface.index).or_default();
+                containers.insert(&target.container.id);
+            }
+        }
+        let mut by_policy: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for (hook, injections) in &plan.hooks {
+            for injection in injections {
+                let containers = by_policy.entry(injection.policy.clone()).or_default();
+                containers.extend(behind.get(&hook.ifindex).into_iter().flatten());
+            }
         }
         let (mut hit, mut refused) = (BTreeSet::new(), BTreeMap::new());
         for policy in policies {
             let Some(containers) = by_policy.get(policy) else { continue };
-            let together: BTreeSet<String> = hit.union(containers).cloned().collect();
+            let together: BTreeSet<&str> = hit.union(containers).copied().collect();
             if together.len() > allowed {
                 let count = together.len();
                 let reason =

@@ -23,6 +23,10 @@ fn main() -> ExitCode {
     let handover = Handover::of_environment();
     let config =
         Arguments::try_parse().map_err(anyhow::Error::from).and_then(Arguments::into_config);
+    // Two links for each interface: the 1024 that a shell gives would do for some 490.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::debug!("the limit of open descriptors stays: {error}");
+    }
     // Before there are threads, which inherit it.
     let runtime = signals::block().context("block signals").and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

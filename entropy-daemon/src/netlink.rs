@@ -25,9 +25,13 @@ pub(crate) mod testing;
 mod tests;
 mod wire;
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
@@ -59,7 +63,9 @@ const DUMP_ATTEMPTS: usize = 16;
 /// A connection to the kernel's routing netlink, shared by cloning.
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    handle: proto::ConnectionHandle<Raw>,
+    /// A connection ends at an error of its socket, for instance for want of memory; the next request opens
+    /// another one.
+    handle: Arc<Mutex<proto::ConnectionHandle<Raw>>>,
     /// The network namespace that the socket belongs to.
     namespace: NetnsFile,
 }
@@ -74,18 +80,8 @@ impl Netlink {
     pub fn new() -> Result<Self> {
         let operation = "open a netlink socket";
         let namespace = NetnsFile::of_this_thread().map_err(|e| Error::io(operation, e))?;
-        let (mut connection, handle, _unsolicited) =
-            proto::new_connection_with_socket::<Raw, TokioSocket>(NETLINK_ROUTE)
-                .map_err(|e| Error::io(operation, e))?;
-        // An acknowledgement or end of dump that is seen tells an answer from a dead connection.
-        connection.set_forward_ack(true);
-        connection.set_forward_done(true);
-        // The kernel's own words for an error; kernels without them are fine too.
-        if let Err(error) = connection.socket_mut().socket_mut().set_ext_ack(true) {
-            tracing::debug!(%error, "netlink: no extended acknowledgements");
-        }
-        tokio::spawn(connection);
-        Ok(Self { handle, namespace })
+        let handle = connect().map_err(|e| Error::io(operation, e))?;
+        Ok(Self { handle: Arc::new(Mutex::new(handle)), namespace })
     }
 
     /// Sends a request and waits for its acknowledgement.
@@ -109,6 +105,25 @@ impl Netlink {
         until_consistent(op, || self.exchange(op, message.clone(), NLM_F_DUMP)).await
     }
 
+    fn send(
+        &self,
+        request: NetlinkMessage<Raw>,
+    ) -> io::Result<impl Stream<Item = NetlinkMessage<Raw>> + use<>> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(stream) = handle.request(request.clone(), SocketAddr::new(0, 0)) {
+            return Ok(stream);
+        }
+        // A socket belongs to the namespace of who opens it.
+        if NetnsFile::of_this_thread()? != self.namespace {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        *handle = connect()?;
+        tracing::warn!("the connection to the kernel's netlink had ended, opened another one");
+        handle
+            .request(request, SocketAddr::new(0, 0))
+            .map_err(|_| io::ErrorKind::NotConnected.into())
+    }
+
     async fn exchange(
         &self,
         op: &Operation<'_>,
@@ -117,14 +132,26 @@ impl Netlink {
     ) -> Result<Answers> {
         let mut request = NetlinkMessage::from(Raw::from(message));
         request.header.flags = NLM_F_REQUEST | flags;
-        let stream = self
-            .handle
-            .request(request, SocketAddr::new(0, 0))
-            .map_err(|_| op.failed(io::ErrorKind::NotConnected.into()))?;
+        let stream = self.send(request).map_err(|error| op.failed(error))?;
         tokio::time::timeout(ANSWER_TIMEOUT, collect(op, stream))
             .await
             .map_err(|_| op.failed(io::ErrorKind::TimedOut.into()))?
     }
+}
+
+/// Opens a socket in the network namespace of this thread, served on the current tokio runtime.
+fn connect() -> io::Result<proto::ConnectionHandle<Raw>> {
+    let (mut connection, handle, _unsolicited) =
+        proto::new_connection_with_socket::<Raw, TokioSocket>(NETLINK_ROUTE)?;
+    // An acknowledgement or end of dump that is seen tells an answer from a dead connection.
+    connection.set_forward_ack(true);
+    connection.set_forward_done(true);
+    // The kernel's own words for an error; kernels without them are fine too.
+    if let Err(error) = connection.socket_mut().socket_mut().set_ext_ack(true) {
+        tracing::debug!(%error, "netlink: no extended acknowledgements");
+    }
+    tokio::spawn(connection);
+    Ok(handle)
 }
 
 /// What is being done to what, for error messages and for telling "gone" from "failed".
@@ -195,7 +222,7 @@ async fn until_consistent<F: Future<Output = Result<Answers>>>(
 /// Reads the answers up to the acknowledgement or the end of the dump.
 async fn collect(
     op: &Operation<'_>,
-    mut stream: impl futures_util::Stream<Item = NetlinkMessage<Raw>> + Unpin,
+    mut stream: impl Stream<Item = NetlinkMessage<Raw>> + Unpin,
 ) -> Result<Answers> {
     let mut answers = Answers::default();
     while let Some(message) = stream.next().await {

@@ -3,6 +3,7 @@
 mod injection;
 mod peers;
 mod picked;
+mod refusals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,11 +16,14 @@ use entropy_common::{
 };
 
 pub use self::injection::{Injection, conditions};
-pub(crate) use self::injection::{fingerprint, policy_seed};
 use self::{
     injection::injection,
     peers::{addresses, owner, peer_name},
     picked::picked,
+};
+pub(crate) use self::{
+    injection::{fingerprint, policy_seed},
+    refusals::Refusals,
 };
 use crate::{
     datapath::Interface,
@@ -27,7 +31,7 @@ use crate::{
     endpoints::{Reach, missed},
     guard::Shield,
     network::Network,
-    policy::{Percentiles, Policy, Records},
+    policy::{Percentiles, Policy, Records, Span},
     schedule::Window,
     settings::Guard,
 };
@@ -68,6 +72,9 @@ pub struct Plan {
     pub shields: Vec<Shield>,
     /// What cannot be done, and why.
     pub unsupported: Vec<Unsupported>,
+    /// The longest that policies can be in force at a stretch where the guard allows less than they ask
+    /// for, by name.
+    pub shortened: BTreeMap<String, Span>,
     /// How many containers each policy hits, by name.
     pub hits: BTreeMap<String, usize>,
 }
@@ -83,30 +90,42 @@ pub struct Unsupported {
     pub reason: String,
 }
 
-/// Computes what should be in the kernel. `seed` stands in for the seed of policies without one.
+/// Computes what should be in the kernel. `seed` stands in for the seed of policies without one. Policies
+/// that are `idle`, by name, are not in force and will not be by themselves: they keep their rules, but
+/// count as nothing where there is a limit.
 #[must_use]
-pub fn plan(policies: &[Policy], targets: &[Target], seed: u64, guard: &Guard) -> Plan {
+pub fn plan(
+    policies: &[Policy],
+    targets: &[Target],
+    seed: u64,
+    guard: &Guard,
+    idle: &BTreeSet<String>,
+) -> Plan {
     let mut plan = Plan::default();
+    let refusals = Refusals::new(guard, targets);
     // Of containers that share a namespace, the one that it belongs to comes first.
     let (owners, guests): (Vec<_>, Vec<_>) =
         targets.iter().partition(|target| owner(&target.container).is_none());
     let in_order = [owners, guests].concat();
     for policy in policies {
-        let may_be_hit = |container: &Container| guard.refusal(&container.labels).is_none();
+        let may_be_hit = |container: &Container| refusals.of(container).is_none();
         let picked = picked(policy, &in_order, seed, may_be_hit);
         for target in &picked {
-            match guard.refusal(&target.container.labels) {
+            match refusals.of(&target.container) {
                 None => plan.add(policy, target, seed),
                 Some(reason) => plan.refuse_on(policy, target, reason),
             }
         }
         plan.hits.insert(policy.name.clone(), picked.len());
+        let shortened = guard.shortened(policy).map(|longest| (policy.name.clone(), longest));
+        plan.shortened.extend(shortened);
         if let Some(peer) = &policy.matcher.peer {
             plan.peers.entry(peer_name(peer)).or_insert_with(|| addresses(peer, targets));
         }
     }
-    guard.limit_share(&mut plan, policies.iter().map(|policy| &*policy.name), targets);
-    plan.limit();
+    let names = policies.iter().map(|policy| &*policy.name);
+    guard.limit_share(&mut plan, names.filter(|name| !idle.contains(*name)), targets);
+    plan.limit(idle);
     plan.tidy();
     plan
 }
@@ -170,9 +189,19 @@ impl Plan {
         self.tidy();
     }
 
-    /// The kernel takes so many rules on a hook. The last ones are left out and named.
-    fn limit(&mut self) {
+    /// The kernel takes so many rules on a hook. The last ones are left out and named; before them those
+    /// that do nothing.
+    fn limit(&mut self, idle: &BTreeSet<String>) {
         for injections in self.hooks.values_mut() {
+            let mut superfluous = injections.len().saturating_sub(MAX_RULES);
+            // From the last one on.
+            injections.reverse();
+            injections.retain(|injection| {
+                let goes = superfluous > 0 && idle.contains(&injection.policy);
+                superfluous -= usize::from(goes);
+                !goes
+            });
+            injections.reverse();
             let total = injections.len();
             for injection in injections.drain(MAX_RULES.min(total)..) {
                 self.unsupported.push(Unsupported {

@@ -30,6 +30,8 @@ pub(crate) struct Policies {
     loaded: bool,
     given: Given,
     paused: BTreeSet<String>,
+    /// Those that were there and have been ended since the start.
+    withdrawn: BTreeSet<String>,
     runtime: Runtime,
     /// Of the files, then of the API.
     current: Arc<Vec<Policy>>,
@@ -51,6 +53,7 @@ impl Policies {
             loaded: false,
             given: Given::restore(&runtime),
             paused,
+            withdrawn: BTreeSet::new(),
             runtime,
             current: Arc::default(),
             problem: None,
@@ -88,6 +91,11 @@ impl Policies {
     /// The policies that are paused, by name; some of them may not be there.
     pub(crate) fn paused(&self) -> &BTreeSet<String> {
         &self.paused
+    }
+
+    /// Whether somebody wants a policy out of force, whatever else is known of it.
+    pub(crate) fn is_unwanted(&self, name: &str) -> bool {
+        self.paused.contains(name) || self.withdrawn.contains(name)
     }
 
     /// Why the files as they are now are not what is in force; `None` if they are.
@@ -135,7 +143,11 @@ impl Policies {
     /// Adds or replaces a policy of the API. It is noted before it is there.
     pub(crate) fn put(&mut self, put: Put, since_ns: u64, now: Instant) -> Result<Effect, Refusal> {
         self.refuse_of_file(&put.policy.name)?;
+        let (name, dry_run) = (put.policy.name.clone(), put.dry_run);
         let effect = self.given.put(put, &self.runtime, since_ns, now)?;
+        if !dry_run {
+            self.withdrawn.remove(&name);
+        }
         self.merge();
         Ok(effect)
     }
@@ -144,7 +156,7 @@ impl Policies {
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), Refusal> {
         self.refuse_of_file(name)?;
         self.given.delete(name, &self.runtime)?;
-        self.paused.remove(name);
+        self.withdraw(name);
         self.merge();
         info!("policy {name} deleted");
         Ok(())
@@ -191,10 +203,20 @@ impl Policies {
                 error!("policy {name}: {error}");
                 self.given.end(name);
             }
-            self.paused.remove(name);
+            self.withdraw(name);
         }
         self.merge();
         !ended.is_empty()
+    }
+
+    /// Notes that a policy of the API has ended, and with it that it is paused.
+    fn withdraw(&mut self, name: &str) {
+        self.withdrawn.insert(name.to_owned());
+        if self.paused.remove(name)
+            && let Err(error) = self.runtime.resume(name)
+        {
+            error!("policy {name}: {error:#}");
+        }
     }
 
     fn refuse_of_file(&self, name: &str) -> Result<(), Refusal> {

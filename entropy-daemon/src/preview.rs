@@ -1,6 +1,6 @@
 //! What the daemon would do with policies and the containers that are there now.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::time::timeout;
@@ -27,16 +27,16 @@ pub async fn preview(policies: &[Policy], engine: Endpoint, guard: &Guard) -> Re
         .context("the container engine takes too long to answer")??;
     let netlink = Netlink::new().context("open netlink")?;
     let mut world = World::default();
-    world.note(Update::Snapshot(containers));
+    world.note(Update::Snapshot { containers, unknown: Vec::new() });
     let targets = world.targets(&netlink).await.context("list interfaces")?;
-    Ok(plan::plan(policies, &targets, 0, guard))
+    Ok(plan::plan(policies, &targets, 0, guard, &BTreeSet::new()))
 }
 
 async fn containers(engine: Endpoint) -> Result<Vec<Container>> {
     let (_watcher, mut updates) = Watcher::spawn(engine, Timing::default());
     while let Some(update) = updates.recv().await {
         match update {
-            Update::Snapshot(containers) => return Ok(containers),
+            Update::Snapshot { containers, .. } => return Ok(containers),
             Update::Disconnected { reason } => bail!("{reason}"),
             _ => {}
         }

@@ -94,6 +94,14 @@ impl State {
         })
     }
 
+    /// Whether the addresses of what is never hit are in the kernel, all of them.
+    fn has_shields(&self, shields: &[Match], should: &BTreeMap<u32, BTreeSet<Network>>) -> bool {
+        shields.iter().map(|shield| shield.peer_group).all(|group| {
+            let (is, should) = (self.peers.get(&group), should.get(&group));
+            should.is_none_or(|should| is.is_some_and(|is| should.is_subset(is)))
+        })
+    }
+
     /// Forgets the tables that no rule follows any more: their numbers can be given again.
     fn forget_tables(&mut self, found: &mut BTreeMap<u32, Vec<i32>>) {
         let hooks = &self.hooks;
@@ -104,6 +112,15 @@ impl State {
         self.tables.retain(|number, _| is_used(number));
         found.retain(|number, _| is_used(number));
     }
+}
+
+/// What a round has to do.
+struct Round {
+    actions: Vec<Action>,
+    /// Whether there is more to do after it.
+    more: bool,
+    /// The networks of each peer group in the end.
+    peers: BTreeMap<u32, BTreeSet<Network>>,
 }
 
 /// What came of a round.
@@ -144,11 +161,14 @@ impl Reconciler {
     /// The changes that lead from what is to the plan, in an order in which every moment between
     /// two of them is harmless: no rule before its peers, no program before its rules, and the
     /// other way round at the end.
-    /// Besides, whether there is more to do.
-    fn actions(&mut self, plan: &Plan) -> (Vec<Action>, bool) {
+    fn actions(&mut self, plan: &Plan) -> Round {
         let should = self.should(plan);
         let mut actions = Vec::new();
-        for (peer, networks) in &plan.peers {
+        // What is never hit comes first: there may not be room for all.
+        let is_shield = |peer: &str| plan.shields.iter().any(|shield| shield.peer == peer);
+        let mut peers: Vec<_> = plan.peers.iter().collect();
+        peers.sort_by_key(|(peer, _)| !is_shield(peer));
+        for (peer, networks) in peers {
             let group = self.numbers.group(peer);
             let missing = without(networks, self.is.peers.get(&group));
             if !missing.is_empty() || !self.is.peers.contains_key(&group) {
@@ -193,7 +213,7 @@ impl Reconciler {
                 actions.push(Action::RemovePeers { group: *group, networks: superfluous, ends });
             }
         }
-        (actions, more)
+        Round { actions, more, peers: should.peers }
     }
 
     fn should(&mut self, plan: &Plan) -> State {
@@ -244,17 +264,17 @@ impl Reconciler {
         datapath: &mut D,
         mut between: impl FnMut(&mut D),
     ) -> Outcome {
-        let (actions, more) = self.actions(plan);
+        let Round { actions, more, peers } = self.actions(plan);
         let mut outcome = Outcome {
             more,
             unsupported: plan.unsupported.iter().cloned().collect(),
             ..Outcome::default()
         };
         for action in actions {
-            if let Action::PutRules { rules, .. } = &action
-                && !self.is.has_tables(rules)
+            if let Action::PutRules { rules, shields, .. } = &action
+                && !(self.is.has_tables(rules) && self.is.has_shields(shields, &peers))
             {
-                // Writing the table failed just now, and is tried again.
+                // Writing the table, or what is never hit, failed just now, and is tried again.
                 continue;
             }
             debug!(?action, "reconcile");
@@ -284,6 +304,74 @@ impl Reconciler {
         outcome.more &= outcome.done > 0;
         self.is.forget_tables(&mut self.numbers.found.tables);
         outcome
+    }
+
+    /// Takes policies out of force, whatever else is there: their rules keep their numbers and counters,
+    /// and have no window any more.
+    pub(crate) async fn withdraw<D: Datapath>(
+        &mut self,
+        is_unwanted: impl Fn(&str) -> bool,
+        datapath: &mut D,
+    ) -> Outcome {
+        let never = |named: &NamedRule| {
+            let Window { from_ns, until_ns } = Window::NEVER;
+            let mut named = named.clone();
+            (named.rule.active_from_ns, named.rule.active_until_ns) = (from_ns, until_ns);
+            named
+        };
+        let mut actions = Vec::new();
+        for (hook, (rules, shields)) in &self.is.hooks {
+            let one = |named: &NamedRule| {
+                if is_unwanted(&named.policy) { never(named) } else { named.clone() }
+            };
+            let after: Vec<NamedRule> = rules.iter().map(one).collect();
+            if after != *rules {
+                actions.push(Action::PutRules {
+                    hook: *hook,
+                    rules: after,
+                    shields: shields.clone(),
+                });
+            }
+        }
+        let mut outcome = Outcome::default();
+        for action in actions {
+            match execute(&action, datapath).await {
+                Ok(()) => {
+                    self.note(action);
+                    outcome.done += 1;
+                }
+                Err(error) => {
+                    warn!("will be tried again: {error}");
+                    outcome.failed += 1;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Takes everything off interfaces that have vanished: others may have their numbers by now. What
+    /// fails is left to the next round.
+    pub(crate) async fn leave<D: Datapath>(&mut self, gone: &BTreeSet<u32>, datapath: &mut D) {
+        let is_gone = |hook: &&HookKey| gone.contains(&hook.ifindex);
+        let rules = self.is.hooks.keys().filter(is_gone).copied().map(Action::ClearRules);
+        let programs = self.is.attached.iter().filter(is_gone).copied().map(Action::Detach);
+        for action in rules.chain(programs).collect::<Vec<_>>() {
+            match execute(&action, datapath).await {
+                Ok(()) | Err(Error::Gone(_)) => self.note(action),
+                Err(error) => warn!("an interface that has vanished: {error}"),
+            }
+        }
+    }
+
+    /// Somebody else has taken the programs off these hooks.
+    pub(crate) fn lost(&mut self, hooks: &BTreeSet<HookKey>) {
+        self.is.attached.retain(|hook| !hooks.contains(hook));
+    }
+
+    /// Whether there is a rule that hits packets now, or will.
+    pub(crate) fn acts(&self, now_ns: u64) -> bool {
+        let mut rules = self.is.hooks.values().flat_map(|(rules, _)| rules);
+        rules.any(|named| named.rule.active_until_ns > now_ns)
     }
 
     /// Whether the rules of a hook are in the kernel, and its program.

@@ -8,7 +8,10 @@ use std::{
 use entropy_common::rule::HookKey;
 use tracing::{info, warn};
 
-use crate::plan::{Plan, Unsupported};
+use crate::{
+    plan::{Plan, Unsupported},
+    policy::Span,
+};
 
 /// What has to last this long before it is said. A container that stops or starts has no veth for a
 /// moment, which is no news.
@@ -22,6 +25,8 @@ type Place = (String, String, String);
 pub(crate) struct Reporter {
     injections: BTreeSet<Place>,
     unsupported: BTreeMap<Unsupported, Waiting>,
+    /// Those of which the guard allows less at a stretch than they ask for.
+    shortened: BTreeMap<String, Span>,
     /// Whether each policy matched a container.
     matched: BTreeMap<String, bool>,
 }
@@ -59,6 +64,12 @@ impl Reporter {
             })
             .collect();
         self.matches(plan);
+        for (policy, longest) in &plan.shortened {
+            if self.shortened.get(policy) != Some(longest) {
+                warn!("policy {policy}: the guard ends it after {longest} at a stretch");
+            }
+        }
+        self.shortened.clone_from(&plan.shortened);
     }
 
     /// What is in force, in a line: how many of the policies, on how many containers. Those that are

@@ -15,8 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::policy::validate::names;
 
 /// Where the daemon keeps what outlives it, if nobody says otherwise.
 pub const DEFAULT_DIRECTORY: &str = "/run/entropy";
@@ -25,6 +27,8 @@ const POLICIES: &str = "policies";
 const PAUSED: &str = "paused";
 const HALTED: &str = "halted";
 const ENDING: &str = ".json";
+/// Longest reason of a halt, in characters.
+const LONGEST_REASON: usize = 200;
 
 /// A policy that came over the API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +53,17 @@ pub struct Halted {
 }
 
 impl Halted {
-    /// From now on.
+    /// From now on. Of the reason one line of 200 characters is kept: nobody who wants an end is sent
+    /// back for a better one.
     #[must_use]
     pub fn now(reason: &str) -> Self {
-        Self { reason: reason.to_owned(), since: jiff::Timestamp::now().to_string() }
+        let line = |c: char| if c.is_control() { ' ' } else { c };
+        let mut kept: String = reason.trim().chars().take(LONGEST_REASON).map(line).collect();
+        if reason.trim().chars().count() > LONGEST_REASON {
+            kept.pop();
+            kept.push('…');
+        }
+        Self { reason: kept, since: jiff::Timestamp::now().to_string() }
     }
 }
 
@@ -94,21 +105,22 @@ impl Runtime {
         (kept, problems)
     }
 
-    /// Keeps a policy, instead of one of its name. The name must be a valid one.
+    /// Keeps a policy, instead of one of its name.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or no policy can have this name.
     pub fn keep(&self, name: &str, kept: &Kept) -> Result<()> {
+        check(name)?;
         write(&self.policy(name), kept)
     }
 
-    /// Keeps a policy no longer, nor that it is paused. One that is not kept is fine.
+    /// Keeps a policy no longer; that it is paused stays noted. One that is not kept is fine.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When it cannot be removed, or no policy can have this name.
     pub fn forget(&self, name: &str) -> Result<()> {
-        remove(&self.policy(name))?;
-        self.resume(name)
+        check(name)?;
+        remove(&self.policy(name))
     }
 
     /// The names of the policies that are paused, and what could not be read.
@@ -122,16 +134,18 @@ impl Runtime {
     /// Notes that a policy is paused.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written, or no policy can have this name.
     pub fn pause(&self, name: &str) -> Result<()> {
+        check(name)?;
         write(&self.directory.join(PAUSED).join(name), &name)
     }
 
     /// Notes that a policy is not paused.
     ///
     /// # Errors
-    /// When the note of the contrary cannot be removed.
+    /// When the note of the contrary cannot be removed, or no policy can have this name.
     pub fn resume(&self, name: &str) -> Result<()> {
+        check(name)?;
         remove(&self.directory.join(PAUSED).join(name))
     }
 
@@ -163,6 +177,11 @@ impl Runtime {
     fn policy(&self, name: &str) -> PathBuf {
         self.directory.join(POLICIES).join(format!("{name}{ENDING}"))
     }
+}
+
+/// Names become those of files.
+fn check(name: &str) -> Result<()> {
+    names::check(name).map_err(|mistake| anyhow!("policy name: {mistake}"))
 }
 
 fn make(directory: &Path, mode: u32) -> Result<()> {
@@ -209,7 +228,8 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// Puts a whole file in place, or none.
 fn write(path: &Path, value: &impl Serialize) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}"));
+    // The daemon and `entropyctl` may note a halt at the same time.
+    let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = serde_json::to_vec(value).map_err(io::Error::from).and_then(|text| {
         let mut file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
@@ -261,7 +281,30 @@ mod tests {
         runtime.forget("web").unwrap();
         runtime.forget("web").unwrap();
         assert_eq!(runtime.policies().0.len(), 1);
+        assert_eq!(runtime.paused().0.len(), 1);
+        runtime.resume("web").unwrap();
         assert!(runtime.paused().0.is_empty());
+    }
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        let (directory, runtime) = runtime();
+        runtime.halt(&Halted::now("lunch")).unwrap();
+        for name in ["../halted", "..", "", "/etc/passwd", "a/b"] {
+            assert!(runtime.keep(name, &kept("1%")).is_err(), "{name}");
+            assert!(runtime.pause(name).is_err(), "{name}");
+            assert!(runtime.forget(name).is_err(), "{name}");
+            assert!(runtime.resume(name).is_err(), "{name}");
+        }
+        assert!(runtime.halted().unwrap().is_some());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_reason_is_kept_as_one_line() {
+        assert_eq!(Halted::now(" db\nis \u{1b}down\n").reason, "db is  down");
+        let long = Halted::now(&"x".repeat(1000)).reason;
+        assert!(long.chars().count() == 200 && long.ends_with('…'), "{long}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::fmt;
 
 use entropy_common::chance;
 
-pub(crate) use self::timetable::{Since, Timetable};
+pub(crate) use self::timetable::{Since, Timetable, Windows};
 pub use self::{
     cron::{Cron, LONGEST, Times, zone},
     rolls::Rolls,
@@ -137,8 +137,12 @@ impl Schedule {
     /// windows are the same whoever computes them, and when.
     #[must_use]
     pub fn next(&self, origin_ns: u64, after_ns: u64, now: Now, seed: u64) -> Next {
-        let end_ns =
-            self.length.map_or(u64::MAX, |length| origin_ns.saturating_add(length.nanoseconds()));
+        let end_ns = match (self.length.map(Span::nanoseconds), self.start) {
+            (None, _) => u64::MAX,
+            (Some(length), None) => origin_ns.saturating_add(length),
+            // What is to be over by a time of day is not begun anew by who comes later.
+            (Some(length), Some(start)) => now.monotonic(start.saturating_add(length)),
+        };
         if after_ns >= end_ns {
             return Next::Never;
         }
@@ -148,6 +152,20 @@ impl Schedule {
             Some(Repeat::Cron(cron)) => self.of_cron(cron, origin_ns, after_ns, now, seed),
         };
         found.ending_at(end_ns)
+    }
+
+    /// How long a window of it can be, in nanoseconds; `u64::MAX` for without end. Those of cron that touch
+    /// are longer.
+    #[must_use]
+    pub fn longest_ns(&self) -> u64 {
+        let window = match &self.repeat {
+            Some(Repeat::Rolls(rolls)) if rolls.duration < rolls.every => {
+                rolls.duration.nanoseconds()
+            }
+            Some(Repeat::Cron(cron)) => cron.duration.nanoseconds(),
+            _ => u64::MAX,
+        };
+        window.min(self.length.map_or(u64::MAX, Span::nanoseconds))
     }
 
     /// A window of cron's is where the clock says, also if it opened before the policy was there; only a

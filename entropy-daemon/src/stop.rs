@@ -3,74 +3,72 @@
 
 mod check;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::watch,
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
+    brake::Brake,
     policy::Span,
     settings::{Check, StopRule},
 };
 
-/// Why a stop rule halts the daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tripped {
-    /// Name of the rule.
-    pub rule: String,
-    /// What the last check found.
-    pub reason: String,
-    /// How many checks in a row had failed.
-    pub failures: u32,
-}
-
 /// The checks, each a task of its own. Dropping it ends them.
 #[derive(Debug)]
-pub struct Checks {
+pub(crate) struct Checks {
     _tasks: JoinSet<()>,
+    is_needed: watch::Sender<bool>,
 }
 
 impl Checks {
-    /// Starts to check. A rule that is broken reports once, and again after it has been whole.
+    /// Starts to check, from when it is needed on. A rule that is broken pulls the brake itself, whatever
+    /// the main loop is busy with.
     #[must_use]
-    pub fn start(rules: &[StopRule]) -> (Self, mpsc::Receiver<Tripped>) {
-        // At most one report of each rule waits; the reader halts at the first one.
-        let (sender, receiver) = mpsc::channel(rules.len().max(1));
+    pub(crate) fn start(rules: &[StopRule], brake: &Arc<Brake>) -> Self {
+        let (is_needed, need) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for rule in rules {
-            tasks.spawn(follow(rule.clone(), sender.clone()));
+            tasks.spawn(follow(rule.clone(), Arc::clone(brake), need.clone()));
         }
-        // Without rules the channel must stay open, or its end would look like news.
-        if rules.is_empty() {
-            tasks.spawn(async move {
-                let _sender = sender;
-                std::future::pending::<()>().await;
-            });
-        }
-        (Self { _tasks: tasks }, receiver)
+        Self { _tasks: tasks, is_needed }
+    }
+
+    /// Says whether there is something in force that could be ended.
+    pub(crate) fn need(&self, is_needed: bool) {
+        self.is_needed.send_if_modified(|before| std::mem::replace(before, is_needed) != is_needed);
     }
 }
 
-async fn follow(rule: StopRule, reports: mpsc::Sender<Tripped>) {
+async fn follow(rule: StopRule, brake: Arc<Brake>, mut need: watch::Receiver<bool>) {
     let mut ticks = interval(duration(rule.every));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut streak = Streak::default();
     loop {
+        // What fails while nothing is injected is not our doing.
+        if need.wait_for(|is_needed| *is_needed).await.is_err() {
+            return;
+        }
         ticks.tick().await;
+        if !*need.borrow() || brake.halted().is_some() {
+            streak = Streak::default();
+            continue;
+        }
         let result = once(&rule).await;
         match (&result, streak.failures) {
             (Err(reason), 0) => warn!("stop rule {}: {reason}", rule.name),
             (Ok(()), 1..) => info!("stop rule {}: well again", rule.name),
             _ => {}
         }
-        if let Some(tripped) = streak.note(&rule, result)
-            && reports.send(tripped).await.is_err()
+        if let Some(reason) = streak.note(&rule, result)
+            && brake.halted().is_none()
+            && let Err(error) = brake.halt(&reason)
         {
-            return;
+            error!("{error:#}");
         }
     }
 }
@@ -97,18 +95,19 @@ struct Streak {
 }
 
 impl Streak {
-    /// Takes note of a check; says so at the failure that is one too many, and at no later one.
-    fn note(&mut self, rule: &StopRule, result: Result<(), String>) -> Option<Tripped> {
+    /// Takes note of a check. At the failure that is one too many it says why everything is halted, and
+    /// begins anew.
+    fn note(&mut self, rule: &StopRule, result: Result<(), String>) -> Option<String> {
         let Err(reason) = result else {
             self.failures = 0;
             return None;
         };
-        self.failures = self.failures.saturating_add(1);
-        (self.failures == rule.failures).then(|| Tripped {
-            rule: rule.name.clone(),
-            reason,
-            failures: self.failures,
-        })
+        self.failures += 1;
+        if self.failures < rule.failures {
+            return None;
+        }
+        let failures = std::mem::take(&mut self.failures);
+        Some(format!("stop rule {}, {failures} failures in a row, the last: {reason}", rule.name))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     handover::{Handover, State},
     netlink::Netlink,
     reconcile::Reconciler,
+    runtime::Runtime,
     schedule::Timetable,
 };
 
@@ -38,7 +39,8 @@ pub(crate) async fn start(
     info!("taking over from version {}", handover.version);
     let is_same_version = handover.is_from_same_version();
     let Handover { datapath, state, .. } = handover;
-    let lease = (!state.halted).then_some(config.lease);
+    let runtime = Runtime::at(&config.runtime);
+    let lease = (!state.halted).then_some((config.lease, runtime));
     let (kernel, there) = Kernel::resume(netlink.clone(), options, lease, datapath).await?;
     let inherited = Inherited {
         seed: Some(state.seed),

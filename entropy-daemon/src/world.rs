@@ -32,9 +32,11 @@ impl World {
                 self.engine = Engine { version: Some(version), gone: None };
                 false
             }
-            Update::Snapshot(containers) => {
+            Update::Snapshot { containers, unknown } => {
+                // What cannot be looked at stays as it was known.
+                self.containers.retain(|id, _| unknown.contains(id));
                 let all = containers.into_iter().map(|container| (container.id.clone(), container));
-                self.containers = all.collect();
+                self.containers.extend(all);
                 self.complete = true;
                 true
             }

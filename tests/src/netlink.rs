@@ -69,11 +69,19 @@ impl Netlink {
     }
 
     pub(crate) fn set_up(&self, index: u32) -> Result<()> {
+        self.set_flags(index, LinkFlags::Up).with_context(|| format!("set link {index} up"))
+    }
+
+    pub(crate) fn set_down(&self, index: u32) -> Result<()> {
+        self.set_flags(index, LinkFlags::empty()).with_context(|| format!("set link {index} down"))
+    }
+
+    /// Sets or clears `IFF_UP`.
+    fn set_flags(&self, index: u32, flags: LinkFlags) -> Result<()> {
         let mut message = numbered(index);
-        message.header.flags = LinkFlags::Up;
+        message.header.flags = flags;
         message.header.change_mask = LinkFlags::Up;
         self.request(RouteNetlinkMessage::SetLink(message), 0)
-            .with_context(|| format!("set link {index} up"))
     }
 
     /// Puts a qdisc of a kind, without options, at the root of a device.

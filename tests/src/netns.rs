@@ -238,6 +238,15 @@ impl Netns {
         self.netlink(|netlink| netlink.set_up(index))
     }
 
+    /// Sets a device down.
+    ///
+    /// # Errors
+    /// When it is not there, or the kernel refuses.
+    pub fn down(&self, name: &str) -> Result<()> {
+        let index = self.index(name)?;
+        self.netlink(|netlink| netlink.set_down(index))
+    }
+
     /// Deletes a device.
     ///
     /// # Errors

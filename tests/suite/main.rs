@@ -36,6 +36,7 @@ mod site;
 mod slot;
 mod stage;
 mod surroundings;
+mod taken;
 mod upgrade;
 mod verdicts;
 mod waiting;

@@ -98,6 +98,20 @@ fn ended(installation: &Installation, what: &str, script: &str) -> Result<(ExitS
     Ok((status, daemon.log()))
 }
 
+/// Where a shell gives few that can be more.
+#[test]
+fn a_soft_limit_of_descriptors_is_raised() -> Result<()> {
+    machine_only!();
+    if let Some(reason) = daemon::obstacle() {
+        entropy_tests::skip!("{reason}");
+    }
+    let (installation, before) = without_an_engine()?;
+    let daemon = installation.spawn(after(&installation, "ulimit -S -n 16")?)?;
+    assert!(daemon.descriptors()? > 16);
+    daemon.stop()?;
+    before.assert_restored()
+}
+
 /// From too few for the runtime to one less than enough: each of them ends at another step.
 #[test]
 fn at_whatever_step_the_descriptors_end_nothing_stays() -> Result<()> {

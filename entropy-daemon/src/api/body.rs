@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::answer::Refused;
-use crate::policy::{Policy, Problem, Problems, bare_table, parse, toml_of};
+use crate::policy::{Policy, Problem, Problems, bare_table, parse, toml_of, validate::names};
 
 /// What the body is called in messages.
 const BODY: &str = "body";
@@ -18,6 +18,10 @@ pub(super) fn policy(
     body: &[u8],
     name: Option<&str>,
 ) -> Result<Policy, Refused> {
+    if let Some(Err(mistake)) = name.map(names::check) {
+        let error = format!("policy name: {mistake}");
+        return Err(Refused::new(StatusCode::UNPROCESSABLE_ENTITY, error));
+    }
     let mut policy = match media_type(content_type).as_deref() {
         Some("application/json") => of_json(body, name)?,
         Some("application/toml") => of_toml(body, name)?,
@@ -207,6 +211,14 @@ mod tests {
         assert!(status == 400 && error.contains("the path says web"), "{error}");
         let (status, error) = refused(JSON, r#"{"target": "app=web", "loss": "2%"}"#, None);
         assert!(status == 422 && error.contains("has no name"), "{error}");
+        // Where the policy itself has none, too: the name becomes one of a file.
+        for path in ["../halted", "/etc/x", "a/b", ".x", "a\nb", "", &"x".repeat(64)] {
+            for body in
+                ["[[policy]]\ntarget = \"a\"\nloss = \"1%\"\n", "target = \"a\"\nloss = \"1%\"\n"]
+            {
+                assert_eq!(refused(TOML, body, Some(path)).0, 422, "{path:?}");
+            }
+        }
     }
 
     #[test]

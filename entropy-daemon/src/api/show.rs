@@ -25,7 +25,7 @@ use crate::{
     datapath::inspect::Snapshot,
     describe::{Condition, Faults},
     endpoints::{Reach, missed},
-    plan,
+    plan::{self, Refusals},
     runtime::Halted,
     schedule::Window,
 };
@@ -154,6 +154,7 @@ impl Scene<'_> {
         for injection in round.plan.hooks.values().flatten() {
             on.entry(&injection.container_id).or_default().insert(&injection.policy);
         }
+        let refusals = Refusals::new(&self.view.guard, &round.targets);
         let one = |target: &plan::Target| {
             let container = &target.container;
             let (endpoints, missing) = match &target.reach {
@@ -171,7 +172,7 @@ impl Scene<'_> {
                 name: container.name.clone(),
                 labels: container.labels.clone(),
                 endpoints: endpoints.iter().map(endpoint).collect(),
-                reason: self.view.guard.refusal(&container.labels).or(missing),
+                reason: refusals.of(container).or(missing),
                 policies: policies.map(|&policy| policy.to_owned()).collect(),
             }
         };
@@ -185,11 +186,13 @@ impl Scene<'_> {
         if let Some(halted) = &self.halted {
             reasons.push(format!("halted: {}", halted.reason));
         }
-        match (&view.engine.gone, view.round.is_some()) {
+        let has_answered = view.engine.version.is_some() || view.round.is_some();
+        match (&view.engine.gone, has_answered) {
             (Some(reason), _) => reasons.push(format!("no container engine: {reason}")),
             (None, false) => reasons.push("the container engine has not answered yet".to_owned()),
             (None, true) => {}
         }
+        reasons.extend(view.earlier.clone());
         if let Some(problem) = &view.files {
             let first = problem.lines().next().unwrap_or_default();
             reasons.push(format!("policy files are not loaded: {first}"));

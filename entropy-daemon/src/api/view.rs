@@ -30,6 +30,8 @@ pub(crate) struct View {
     pub(crate) round: Option<Arc<Round>>,
     /// Why the last attempt at a round came to nothing: what is in force is as old as the last one.
     pub(crate) stuck: Option<String>,
+    /// What is waited for while an earlier version's rules stand, in words.
+    pub(crate) earlier: Option<String>,
     /// What no policy can do.
     pub(crate) guard: Arc<Guard>,
     /// The container engine.

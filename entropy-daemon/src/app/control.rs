@@ -3,31 +3,22 @@
 use std::{sync::Arc, time::Instant};
 
 use tokio::sync::oneshot;
-use tracing::error;
 
 use super::Daemon;
 use crate::{
     api::{Change, Command, Desk, View, types::Effect},
     clock,
     datapath::Kernel,
-    plan::Plan,
     policies::Refusal,
     runtime::Halted,
-    schedule::Window,
-    stop::Tripped,
 };
 
 /// Who is answered when the round is over.
 pub(super) struct Waiting {
     effect: Effect,
+    /// The policy whose lease is counted from the answer on: before it the client does not renew it.
+    leased: Option<String>,
     answer: oneshot::Sender<Result<Effect, Refusal>>,
-}
-
-impl Waiting {
-    /// Says that it is in force. Who has gone meanwhile does not want to know.
-    pub(super) fn answer(self) {
-        drop(self.answer.send(Ok(self.effect)));
-    }
 }
 
 impl Daemon {
@@ -37,10 +28,10 @@ impl Daemon {
         let mut waiting = Vec::new();
         let mut next = Some(first);
         while let Some(Command { change, answer }) = next {
-            let needs_round = needs_round(&change);
+            let (needs_round, leased) = (needs_round(&change), leased(&change));
             match self.obey(change) {
                 Ok(effect) if needs_round && effect != Effect::Unchanged => {
-                    waiting.push(Waiting { effect, answer });
+                    waiting.push(Waiting { effect, leased, answer });
                 }
                 // Who has gone meanwhile does not want to know.
                 result => {
@@ -51,6 +42,22 @@ impl Daemon {
             next = desk.commands.try_recv().ok();
         }
         waiting
+    }
+
+    /// Says that what they asked for is in force. Who has gone meanwhile does not want to know.
+    pub(super) fn answer(&mut self, waiting: Vec<Waiting>, kernel: &Kernel, desk: &Desk) {
+        if waiting.is_empty() {
+            return;
+        }
+        let leased = waiting.iter().filter_map(|waiting| waiting.leased.as_ref());
+        for name in leased {
+            // Gone again, or without a lease by now.
+            let _: Result<(), Refusal> = self.policies.renew(name, Instant::now());
+        }
+        self.publish(kernel, desk);
+        for Waiting { effect, answer, .. } in waiting {
+            drop(answer.send(Ok(effect)));
+        }
     }
 
     fn obey(&mut self, change: Change) -> Result<Effect, Refusal> {
@@ -80,21 +87,6 @@ impl Daemon {
         self.policies.next_end().map(tokio::time::Instant::from_std)
     }
 
-    /// Policies that are paused keep their rules, with all they have counted, and no window.
-    pub(super) fn hold_paused(&self, plan: &mut Plan) {
-        let names = self.policies.paused().iter().cloned();
-        plan.windows.extend(names.map(|name| (name, Window::NEVER)));
-    }
-
-    /// The end of all faults, until somebody resumes.
-    pub(super) fn halt(&mut self, tripped: &Tripped) {
-        let Tripped { rule, reason, failures } = tripped;
-        let reason = format!("stop rule {rule}, {failures} failures in a row, the last: {reason}");
-        if let Err(error) = self.brake.halt(&reason) {
-            error!("{error:#}");
-        }
-    }
-
     /// Tells the service manager.
     pub(super) fn say_halted(&mut self) {
         if let Some(Halted { reason, .. }) = self.brake.halted() {
@@ -107,6 +99,7 @@ impl Daemon {
         let view = self.with_policies(View {
             round: self.round.clone(),
             stuck: self.stuck.clone(),
+            earlier: self.earlier(),
             guard: Arc::clone(&self.guard),
             engine: self.world.engine.clone(),
             files: self.policies.problem().map(str::to_owned),
@@ -115,6 +108,18 @@ impl Daemon {
             ..View::default()
         });
         desk.view.send_replace(Arc::new(view));
+        // Without a clock they are checked.
+        self.checks.need(self.reconciler.acts(clock::monotonic_ns().unwrap_or(0)));
+    }
+
+    /// What is waited for while an earlier version's rules stand.
+    fn earlier(&self) -> Option<String> {
+        let waits = self.must_know_policies && self.round.is_none();
+        let until = match self.world.complete {
+            true => "the policy files are mended",
+            false => "the container engine answers",
+        };
+        waits.then(|| format!("what the version before has put in force stays until {until}"))
     }
 
     /// The same, where nothing but the policies can have changed.
@@ -130,6 +135,14 @@ impl Daemon {
             leases: self.policies.leases(),
             ..view
         }
+    }
+}
+
+/// The policy that a change gives a lease to.
+fn leased(change: &Change) -> Option<String> {
+    match change {
+        Change::Put(put) => put.ttl.map(|_| put.policy.name.clone()),
+        _ => None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Removing what a killed daemon left.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{Array, HashMap, Map, MapData};
@@ -54,7 +57,26 @@ impl Report {
 /// Ends the lease and removes filters, qdiscs, line, wire and pins of a daemon that does not run any more.
 /// Foreign things are never touched. Goes on after errors. The caller holds the lock.
 pub async fn remove(netlink: &Netlink) -> Report {
-    remove_with(netlink, &BTreeSet::new()).await
+    let (mut clsacts, mut pins, mut removed) = (BTreeSet::new(), Vec::new(), Vec::new());
+    for layout in pins::other_layouts() {
+        // As far as it is legible to this version.
+        if let Err(error) = end_lease(&layout) {
+            warn!("a lease of another layout: {error:#}");
+        }
+        match owned_clsacts(&layout) {
+            Ok(owned) => clsacts.extend(owned),
+            Err(error) => warn!("notes of another layout: {error:#}"),
+        }
+        removed.push(format!("pins of another layout in {}", layout.display()));
+        pins.extend(pins::all_in(&layout));
+    }
+    let problems = pins::remove_handed(&pins);
+    let mut report = remove_with(netlink, &clsacts).await;
+    if problems.is_empty() {
+        report.removed.extend(removed);
+    }
+    report.problems.extend(problems);
+    report
 }
 
 /// The same where the daemon itself says on which interfaces the clsact qdisc is its own, and what its
@@ -74,8 +96,9 @@ pub(super) async fn remove_handed(
 
 async fn remove_with(netlink: &Netlink, clsacts: &BTreeSet<u32>) -> Report {
     let mut report = Report::default();
-    report.note(end_lease());
-    let mut owned = owned_clsacts().unwrap_or_else(|error| {
+    let layout = Path::new(names::PIN_DIR);
+    report.note(end_lease(layout).map(|()| None));
+    let mut owned = owned_clsacts(layout).unwrap_or_else(|error| {
         report.problems.push(error);
         BTreeSet::new()
     });
@@ -96,15 +119,14 @@ async fn remove_with(netlink: &Netlink, clsacts: &BTreeSet<u32>) -> Report {
 }
 
 /// First of all, so that whatever fails later no fault goes on.
-fn end_lease() -> Result<Option<String>> {
-    let Some(map) = pins::open(names::MAP_LEASE)? else { return Ok(None) };
+fn end_lease(layout: &Path) -> Result<()> {
+    let Some(map) = pins::open_in(layout, names::MAP_LEASE)? else { return Ok(()) };
     let mut lease: Array<MapData, Lease> = Map::Array(map).try_into().context("open the lease")?;
-    lease.set(0, Lease::EXPIRED, 0).context("end the lease")?;
-    Ok(None)
+    lease.set(0, Lease::EXPIRED, 0).context("end the lease")
 }
 
-fn owned_clsacts() -> Result<BTreeSet<u32>> {
-    let Some(map) = pins::open(names::MAP_OWNED)? else { return Ok(BTreeSet::new()) };
+fn owned_clsacts(layout: &Path) -> Result<BTreeSet<u32>> {
+    let Some(map) = pins::open_in(layout, names::MAP_OWNED)? else { return Ok(BTreeSet::new()) };
     let owned: HashMap<MapData, u32, Owned> =
         Map::HashMap(map).try_into().context("open the daemon's notes")?;
     owned

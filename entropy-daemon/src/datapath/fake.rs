@@ -13,7 +13,7 @@ use entropy_common::{
 };
 
 use super::{Datapath, Error, Interface, NamedRule, Recovered};
-use crate::{network::Network, plan::NAMED_TABLES};
+use crate::{guard, network::Network, plan::NAMED_TABLES};
 
 /// How an operation can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +130,19 @@ impl Fake {
         self.lagging.contains(&object)
     }
 
-    /// Whether a table could not be written, so that rules that follow it are not written either.
-    fn waits_for_table(&self) -> bool {
-        self.lagging.iter().any(|object| matches!(object, Object::Table(_)))
+    /// Whether a table could not be written, or what is never hit, so that rules are not written either.
+    fn waits(&self) -> bool {
+        self.lagging.iter().any(|object| match object {
+            Object::Table(_) => true,
+            Object::Group(number) => self.is_of_shield(*number),
+            _ => false,
+        })
+    }
+
+    /// Whether a group is of what is never hit.
+    pub(crate) fn is_of_shield(&self, group: u32) -> bool {
+        let description = self.description(group);
+        description.is_some_and(|name| [guard::HOST, guard::PROTECTED].contains(&name))
     }
 
     fn check_put(&mut self, hook: HookKey, rules: &[NamedRule]) {
@@ -170,7 +180,7 @@ impl Fake {
             let shields = self.shields.get(hook).into_iter().flatten();
             let matchers = rules.iter().map(|named| &named.rule.matcher).chain(shields);
             let uses = matchers.into_iter().any(|matcher| matcher.peer_group == group);
-            let may_stay = self.waits_for_table() || self.lags(Object::Hook(*hook));
+            let may_stay = self.waits() || self.lags(Object::Hook(*hook));
             assert!(!uses || may_stay, "group {group} ends before its rules");
         }
     }
@@ -183,7 +193,7 @@ impl Datapath for Fake {
         let is_ready = self.hooks.contains_key(&hook)
             || self.prepared.contains(&hook)
             || self.lags(Object::Hook(hook));
-        assert!(self.waits_for_table() || is_ready, "program before its rules on {hook:?}");
+        assert!(self.waits() || is_ready, "program before its rules on {hook:?}");
         self.reply(format!("attach {}", hook_name(hook)), Object::Program(hook))?;
         self.attached.insert(hook, interface.clone());
         Ok(())

@@ -1,5 +1,6 @@
 //! The real datapath.
 
+mod check;
 mod hand_over;
 mod keeper;
 
@@ -18,8 +19,7 @@ use entropy_common::{
     names,
     peer::PeerEntry,
     rule::{
-        self, Direction, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, MAX_SHIELDS, Match,
-        RuleSet,
+        Direction, Hook, HookKey, Label, LabelKey, Labelled, MAX_RULES, MAX_SHIELDS, Match, RuleSet,
     },
     stats::RuleState,
 };
@@ -39,10 +39,7 @@ use super::{
     slots::Slots,
     wire::Wire,
 };
-use crate::{
-    netlink::{Disowner, Netlink},
-    network::Network,
-};
+use crate::{netlink::Netlink, network::Network};
 
 /// How the datapath is set up.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,27 +84,29 @@ impl Kernel {
     }
 
     async fn begin(netlink: Netlink, options: Options, lock: Lock) -> Result<Self> {
+        // The cleanup removes the directory that the lock is on, so somebody may be faster with a new one.
         let leftovers = cleanup::remove(&netlink).await;
         leftovers.log();
         // With what is left over, one could not tell later what is whose.
         if !leftovers.problems.is_empty() {
             bail!("an earlier daemon's leftovers cannot be removed, see above");
         }
-        match Self::build(netlink.clone(), options, lock).await {
-            Ok(kernel) => Ok(kernel),
-            Err(error) => {
-                cleanup::remove(&netlink).await.log();
-                Err(error)
-            }
-        }
-    }
-
-    async fn build(netlink: Netlink, options: Options, lock: Lock) -> Result<Self> {
-        // cleanup removed it, lock and all; the lock is on the directory's inode, so take the new one.
         drop(lock);
         let Ownership::Mine(lock) = Lock::take()? else {
             bail!("another entropyd runs on this host")
         };
+        let begun = match lock.try_clone().context("copy the lock of the pins") {
+            Ok(copy) => Self::build(netlink.clone(), options, copy).await,
+            Err(error) => Err(error),
+        };
+        if begun.is_err() {
+            // With the lock in hand: nobody else has begun meanwhile.
+            cleanup::remove(&netlink).await.log();
+        }
+        begun
+    }
+
+    async fn build(netlink: Netlink, options: Options, lock: Lock) -> Result<Self> {
         pins::create_directory()?;
         let mut ebpf = load(options)?;
         attach::load(&mut ebpf)?;
@@ -129,24 +128,9 @@ impl Kernel {
         for (number, distribution) in Distribution::ALL.into_iter().enumerate() {
             ensure_table(&mut maps, number as u32, &distribution.table())?;
         }
-        let line = Line::ensure(&netlink).await?;
-        let (mode, mut exit) = match mode {
-            Some(mode) => (mode, attach::take_over_exit(&mut ebpf, &line.exit, line.place, mode)?),
-            None => {
-                let mut exit = Attachment::none(&line.exit);
-                (attach::probe(&mut ebpf, &mut exit, line.place)?, exit)
-            }
-        };
-        attach::attach(&mut ebpf, &mut maps, &netlink, mode, &mut exit, line.place).await?;
-        attach::pin_exit(&mut exit)?;
-        let wire = Wire::ensure(&mut ebpf, &mut maps, &netlink, mode).await;
-        let wire = wire.map_err(|error| format!("{error:#}"));
-        let entrances = rule::Line {
-            entrance: line.entrance,
-            wire: wire.as_ref().map_or(0, |wire| wire.entrance),
-            disowns: u32::from(line.disowner == Disowner::Queue),
-        };
-        maps.line.set(0, entrances, 0).context("write the entrances of line and wire")?;
+        let (line, exit, mode) = check::lay_line(&mut ebpf, &mut maps, &netlink, mode).await?;
+        let wire = check::lay_wire(&mut ebpf, &mut maps, &netlink, mode).await;
+        check::open(&mut maps, &line, &wire)?;
         let log = if options.log { Some(log::follow(&mut ebpf)?) } else { None };
         Ok(Self {
             ebpf,

@@ -188,6 +188,32 @@ pub(super) fn remove_all() -> Vec<anyhow::Error> {
     problems
 }
 
+/// The directories of other layouts, which daemons of other versions have left.
+pub(super) fn other_layouts() -> Vec<PathBuf> {
+    let is_layout = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix('v').unwrap_or_default();
+        !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && path != Path::new(names::PIN_DIR)
+            && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+    };
+    entries(top()).into_iter().filter(is_layout).collect()
+}
+
+/// Everything that is pinned in the directory of a layout, and the directory.
+pub(super) fn all_in(layout: &Path) -> Vec<PathBuf> {
+    let mut pins = entries(layout);
+    pins.push(layout.to_owned());
+    pins
+}
+
+/// What is in a directory. What cannot be listed is said when it is to be removed.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
 /// Every pin of this layout, and its directory.
 pub(super) fn all() -> Vec<PathBuf> {
     let pins = names::MAPS.into_iter().chain(names::LINKS).map(path);
@@ -281,7 +307,15 @@ fn shape(map: &str) -> Option<Shape> {
 /// # Errors
 /// When the map is not of the shape that this program gives it: aya would not notice.
 pub(super) fn open(map: &str) -> Result<Option<MapData>> {
-    let path = path(map);
+    open_in(Path::new(names::PIN_DIR), map)
+}
+
+/// The same in the directory of another layout, where this map may be of this shape, too.
+///
+/// # Errors
+/// When it is of another.
+pub(super) fn open_in(layout: &Path, map: &str) -> Result<Option<MapData>> {
+    let path = layout.join(map);
     if !path.try_exists().with_context(|| format!("look for {}", path.display()))? {
         return Ok(None);
     }

@@ -19,6 +19,7 @@ use crate::netlink::Hook;
 // Commands, attach types and flags of linux/bpf.h.
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_TCX_INGRESS: u32 = 46;
@@ -52,6 +53,26 @@ struct Object {
     path: u64,
     descriptor: u32,
     flags: u32,
+}
+
+/// `info` of `union bpf_attr`.
+#[repr(C)]
+struct GetInfo {
+    descriptor: u32,
+    length: u32,
+    info: u64,
+}
+
+/// `struct bpf_link_info` of a TCX link, as far as we need it: the kernel writes no more.
+#[derive(Default)]
+#[repr(C)]
+struct LinkInfo {
+    kind: u32,
+    number: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
 }
 
 /// A program on a hook of an interface, for as long as somebody holds the link: this, a copy of its
@@ -90,6 +111,23 @@ impl Link {
         bpf(BPF_LINK_UPDATE, &LinkUpdate { link, program, flags: 0, old_program: 0 }).map(drop)
     }
 
+    /// Whether it is still on an interface: one that was detached by force, or whose interface is gone, is
+    /// on none (`tcx_link_fill_info`, kernel/bpf/tcx.c).
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn is_attached(&self) -> io::Result<bool> {
+        let mut info = LinkInfo::default();
+        let attributes = GetInfo {
+            descriptor: number(self.as_fd()),
+            length: size_of::<LinkInfo>() as u32,
+            info: (&raw mut info) as u64,
+        };
+        bpf(BPF_OBJ_GET_INFO_BY_FD, &attributes)?;
+        // SAFETY: it is ours, and initialised; the kernel has written to it behind the compiler's back.
+        Ok(unsafe { (&raw const info.ifindex).read_volatile() } != 0)
+    }
+
     /// Gives it a pin.
     ///
     /// # Errors
@@ -97,7 +135,7 @@ impl Link {
     pub(super) fn pin(self, path: PathBuf) -> io::Result<Pinned> {
         with_path(&path, |path| Object { path, descriptor: number(self.as_fd()), flags: 0 })
             .and_then(|(attributes, _path)| bpf(BPF_OBJ_PIN, &attributes))?;
-        Ok(Pinned { _link: self, path })
+        Ok(Pinned { link: self, path })
     }
 }
 
@@ -117,7 +155,7 @@ impl From<OwnedFd> for Link {
 /// A link with a pin, which outlives the process.
 #[derive(Debug)]
 pub(super) struct Pinned {
-    _link: Link,
+    link: Link,
     path: PathBuf,
 }
 
@@ -131,7 +169,15 @@ impl Pinned {
             with_path(&path, |path| Object { path, descriptor: 0, flags: 0 })?;
         let link = Link(descriptor(bpf(BPF_OBJ_GET, &attributes)?)?);
         link.update(program)?;
-        Ok(Self { _link: link, path })
+        Ok(Self { link, path })
+    }
+
+    /// Whether it is still on an interface.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(super) fn is_attached(&self) -> io::Result<bool> {
+        self.link.is_attached()
     }
 
     /// Removes the pin; the link closes with the last who holds it.

@@ -51,6 +51,24 @@ impl Wire {
         }
     }
 
+    /// ifindex of the exit.
+    pub(super) fn exit(&self) -> u32 {
+        self.exit.interface().index
+    }
+
+    /// Looks whether its program is still there.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub(super) async fn drop_lost(&mut self) -> Result<(), super::Error> {
+        attach::drop_lost(&self.netlink, &mut self.exit).await
+    }
+
+    /// Whether its program is not there any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.exit.is_empty()
+    }
+
     async fn connect(&mut self, ebpf: &mut Ebpf, maps: &mut Maps, mode: Mode) -> Result<()> {
         attach::attach(ebpf, maps, &self.netlink, mode, &mut self.exit, attach::WIRE)
             .await

@@ -65,6 +65,8 @@ pub struct Attachment {
     pub network_id: String,
     /// The network's driver (`bridge`, `macvlan`, `overlay`, ...), if the engine tells.
     pub driver: Option<String>,
+    /// The bridge of the network on the host, if the engine tells.
+    pub bridge: Option<String>,
     /// Its addresses there: IPv4 and global IPv6.
     pub addresses: Vec<IpAddr>,
     /// Its hardware address there.
@@ -128,6 +130,7 @@ impl Attachment {
             network_name: name,
             network_id: id,
             driver: None,
+            bridge: None,
             addresses: addresses.iter().filter_map(address).collect(),
             mac: text(endpoint.mac_address.as_deref()).map(str::to_owned),
         }
@@ -192,6 +195,7 @@ fn attachment(network_name: String, endpoint: &EndpointSettings) -> Attachment {
         network_name,
         network_id: endpoint.network_id.clone().unwrap_or_default(),
         driver: None,
+        bridge: None,
         addresses: addresses
             .into_iter()
             .filter_map(|address| address.as_deref()?.parse().ok())

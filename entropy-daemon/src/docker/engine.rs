@@ -1,8 +1,10 @@
 //! One connection to an engine: questions with bounded waits, and the event stream.
 
+mod networks;
+
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,13 +13,14 @@ use bollard::{
     errors::Error as BollardError,
     models::{ContainerSummaryStateEnum, EventMessage, EventMessageTypeEnum, SystemVersion},
     query_parameters::{
-        EventsOptionsBuilder, InspectContainerOptions, InspectNetworkOptions,
-        ListContainersOptions, ListContainersOptionsBuilder, ListNetworksOptions,
+        EventsOptionsBuilder, InspectContainerOptions, ListContainersOptions,
+        ListContainersOptionsBuilder,
     },
 };
 use futures_util::{Stream, StreamExt as _};
 
-use super::{Attachment, Container, Endpoint};
+use self::networks::Known;
+use super::{Container, Endpoint};
 
 /// How often, and after which pauses, a network is asked for a container that has a place there.
 const PLACE_TRIES: u32 = 50;
@@ -147,8 +150,8 @@ pub struct Engine {
     docker: Docker,
     timeout: Duration,
     version: EngineVersion,
-    /// Driver of each network by id; neither ever changes.
-    drivers: Mutex<HashMap<String, String>>,
+    /// What is known of each network by id; it never changes.
+    networks: Mutex<HashMap<String, Known>>,
 }
 
 impl Engine {
@@ -168,7 +171,7 @@ impl Engine {
         };
         let engine = answer.version.unwrap_or_else(|| "unknown".into());
         let version = EngineVersion { engine, api };
-        Ok(Self { docker, timeout, version, drivers: Mutex::default() })
+        Ok(Self { docker, timeout, version, networks: Mutex::default() })
     }
 
     /// What the engine says about itself.
@@ -187,19 +190,6 @@ impl Engine {
         let list = self.docker.list_containers(None::<ListContainersOptions>);
         let containers = bounded("list containers", self.timeout, list).await?;
         Ok(containers.into_iter().filter_map(|container| container.id).collect())
-    }
-
-    /// Learns the drivers of all networks in one go. Without them things work, only slower.
-    pub(super) async fn learn_drivers(&self) {
-        let list = self.docker.list_networks(None::<ListNetworksOptions>);
-        match bounded("list networks", self.timeout, list).await {
-            Ok(networks) => {
-                let known =
-                    networks.into_iter().filter_map(|network| network.id.zip(network.driver));
-                self.with_drivers(|drivers| drivers.extend(known));
-            }
-            Err(error) => tracing::debug!(%error, "drivers of networks are asked for one by one"),
-        }
     }
 
     /// Looks at one container. A container that the engine chokes on (its lock is held for ever,
@@ -229,7 +219,8 @@ impl Engine {
             return Err(EngineError::Answer { operation, reason, status: None });
         };
         for attachment in &mut container.attachments {
-            attachment.driver = self.driver(&attachment.network_id).await;
+            let Known { driver, bridge } = self.known(&attachment.network_id).await;
+            (attachment.driver, attachment.bridge) = (driver, bridge);
         }
         Ok(Some(container))
     }
@@ -257,57 +248,34 @@ impl Engine {
         }
         let networks = summary.network_settings.take().and_then(|settings| settings.networks);
         let Some(mut container) = Container::starting(summary) else { return Ok(None) };
-        let networks = networks.unwrap_or_default().into_keys();
-        let mut networks: Vec<String> = networks.filter(|name| is_network(name)).collect();
-        networks.sort_unstable();
+        // A network may have nearly any name, but its id is not told before the first start.
+        let others = networks.unwrap_or_default().into_iter().filter_map(|(name, settings)| {
+            let known = settings.network_id.filter(|known| is_id(known));
+            known.or_else(|| is_network(&name).then_some(name))
+        });
+        let mut others: Vec<String> = others.filter(|other| other != network).collect();
+        others.sort_unstable();
         for _ in 0..PLACE_TRIES {
             container.attachments.clear();
-            for name in &networks {
-                container.attachments.extend(self.place_on(name, id).await?);
+            let joined = self.place_on(network, id).await?;
+            let is_told = joined.as_ref().is_some_and(|place| place.mac.is_some());
+            for other in &others {
+                match self.place_on(other, id).await {
+                    Ok(place) => {
+                        let place = place.filter(|place| place.network_id != network);
+                        container.attachments.extend(place);
+                    }
+                    Err(error) => tracing::debug!(%error, other, "a network of {}", container.name),
+                }
             }
-            let is_told = |place: &Attachment| place.network_id == network && place.mac.is_some();
-            if container.attachments.iter().any(is_told) {
+            container.attachments.extend(joined);
+            if is_told {
                 break;
             }
             tokio::time::sleep(PLACE_PAUSE).await;
         }
+        container.attachments.sort_by(|a, b| a.network_name.cmp(&b.network_name));
         Ok(Some(container))
-    }
-
-    /// A container's place on a network, if it is there.
-    async fn place_on(&self, network: &str, id: &str) -> Result<Option<Attachment>, EngineError> {
-        let inspect = self.docker.inspect_network(network, None::<InspectNetworkOptions>);
-        let answer = bounded("inspect network", self.timeout, inspect).await?;
-        let endpoint = answer.containers.and_then(|mut endpoints| endpoints.remove(id));
-        Ok(endpoint.map(|endpoint| Attachment {
-            driver: answer.driver,
-            ..Attachment::of_network(network.to_owned(), answer.id.unwrap_or_default(), &endpoint)
-        }))
-    }
-
-    async fn driver(&self, network: &str) -> Option<String> {
-        if !is_id(network) {
-            return None;
-        }
-        if let Some(driver) = self.with_drivers(|drivers| drivers.get(network).cloned()) {
-            return Some(driver);
-        }
-        let inspect = self.docker.inspect_network(network, None::<InspectNetworkOptions>);
-        match bounded("inspect network", self.timeout, inspect).await {
-            Ok(answer) => {
-                let driver = answer.driver?;
-                self.with_drivers(|drivers| drivers.insert(network.into(), driver.clone()));
-                Some(driver)
-            }
-            Err(error) => {
-                tracing::debug!(%error, network, "driver of the network is unknown");
-                None
-            }
-        }
-    }
-
-    fn with_drivers<T>(&self, work: impl FnOnce(&mut HashMap<String, String>) -> T) -> T {
-        work(&mut self.drivers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Opens the event stream, from a little before now on.
@@ -390,7 +358,10 @@ impl Event {
             EventMessageTypeEnum::CONTAINER => (actor.id?, None),
             EventMessageTypeEnum::NETWORK => {
                 let has_joined = event.action.as_deref() == Some("connect");
-                (actor.attributes?.remove("container")?, actor.id.filter(|_| has_joined))
+                (
+                    actor.attributes?.remove("container")?,
+                    actor.id.filter(|id| has_joined && is_id(id)),
+                )
             }
             _ => return None,
         };
@@ -399,7 +370,7 @@ impl Event {
     }
 }
 
-/// Whether a network's name may become part of a path: engines allow these characters only.
+/// Whether a network's name can become part of a path as it is. Docker takes nearly any.
 fn is_network(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))

@@ -235,8 +235,8 @@ impl State {
         match parts[..] {
             ["_ping"] => (200, "OK".into()),
             ["networks"] => (200, "[]".into()),
-            ["networks", "net1"] => (200, json!({"Id": "net1", "Driver": "bridge"}).to_string()),
-            ["networks", "front"] => {
+            // Docker takes any name, so the daemon asks by id.
+            ["networks", "net1"] => {
                 let place = json!({
                     "MacAddress": "02:42:ac:12:00:02", "IPv4Address": "172.18.0.2/16", "IPv6Address": "",
                 });
@@ -247,7 +247,10 @@ impl State {
                     .keys()
                     .map(|id| (id.clone(), place.clone()))
                     .collect();
-                let network = json!({"Id": "net1", "Driver": "bridge", "Containers": places});
+                let network = json!({
+                    "Id": "net1", "Name": "front net", "Driver": "bridge", "Containers": places,
+                    "Options": {"com.docker.network.bridge.name": "br-front"},
+                });
                 (200, network.to_string())
             }
             ["containers", id, "json"] => match self.containers.lock().unwrap().get(id) {

@@ -1,7 +1,7 @@
 //! One connection to an engine: open the stream, list, follow.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     pin::Pin,
     time::Duration,
 };
@@ -47,10 +47,13 @@ impl From<NobodyListens> for Ended {
 
 /// Answer to a question that runs beside the event stream.
 enum Done {
-    Looked(String, Result<Look, EngineError>),
-    Starting(String, Result<Option<Container>, EngineError>),
+    Looked(Question, Result<Look, EngineError>),
+    Starting(Question, Result<Option<Container>, EngineError>),
     Pinged(Result<(), EngineError>),
 }
+
+/// What was asked about a container, and when: the later the number.
+type Question = (String, u64);
 
 type Events<'a> = Pin<&'a mut (dyn Stream<Item = Result<Event, EngineError>> + Send)>;
 
@@ -71,8 +74,11 @@ pub(super) struct Session<'a> {
     /// Containers being looked at. One of them that has a new event waits in `pending`, so that
     /// the later look is told later.
     in_flight: HashSet<String>,
-    /// Containers with a new place on a network, of which no look has told that they run.
-    starting: HashSet<String>,
+    /// Questions about containers with a new place on a network whose answers will be news: nothing that
+    /// was asked later has been answered.
+    starting: BTreeSet<Question>,
+    /// How many questions were asked.
+    asked: u64,
     questions: FuturesUnordered<BoxFuture<'a, Done>>,
     retries: HashMap<String, Retry>,
 }
@@ -85,7 +91,8 @@ impl<'a> Session<'a> {
             outbox,
             pending: VecDeque::new(),
             in_flight: HashSet::new(),
-            starting: HashSet::new(),
+            starting: BTreeSet::new(),
+            asked: 0,
             questions: FuturesUnordered::new(),
             retries: HashMap::new(),
         }
@@ -126,7 +133,8 @@ impl<'a> Session<'a> {
             }
         }
         containers.sort_by(|a, b| a.id.cmp(&b.id));
-        self.outbox.push(Update::Snapshot(containers));
+        let unknown = failures.iter().map(|(id, _)| id.clone()).collect();
+        self.outbox.push(Update::Snapshot { containers, unknown });
         for (id, error) in failures {
             self.failed(id, &error);
         }
@@ -158,17 +166,28 @@ impl<'a> Session<'a> {
         };
         let Event { container, joined } = event?;
         if let Some(network) = joined {
-            let (engine, id) = (self.engine, container.clone());
-            let question = async move {
-                let answer = engine.starting(&id, &network).await;
-                Done::Starting(id, answer)
+            let engine = self.engine;
+            let question = self.question(container);
+            self.starting.insert(question.clone());
+            let asked = async move {
+                let answer = engine.starting(&question.0, &network).await;
+                Done::Starting(question, answer)
             };
-            self.questions.push(question.boxed());
-            self.starting.insert(container);
+            self.questions.push(asked.boxed());
         } else {
             self.look_at(container);
         }
         Ok(())
+    }
+
+    fn question(&mut self, container: String) -> Question {
+        self.asked += 1;
+        (container, self.asked)
+    }
+
+    /// Answers about a container to what was asked before this question are no news any more.
+    fn outdate(&mut self, (container, number): &Question) {
+        self.starting.retain(|(other, asked)| other != container || asked >= number);
     }
 
     fn look_at(&mut self, id: String) {
@@ -183,35 +202,37 @@ impl<'a> Session<'a> {
             let Some(id) = next.and_then(|position| self.pending.remove(position)) else { return };
             self.in_flight.insert(id.clone());
             let engine = self.engine;
-            let question = async move {
-                let look = engine.look(&id).await;
-                Done::Looked(id, look)
+            let question = self.question(id);
+            let asked = async move {
+                let look = engine.look(&question.0).await;
+                Done::Looked(question, look)
             };
-            self.questions.push(question.boxed());
+            self.questions.push(asked.boxed());
         }
     }
 
     fn take(&mut self, done: Done) -> Result<(), Ended> {
-        let (id, look) = match done {
+        let (question, look) = match done {
             Done::Pinged(result) => return result.map_err(Ended::from),
-            Done::Starting(id, answer) => {
-                self.starts(id, answer);
+            Done::Starting(question, answer) => {
+                self.starts(question, answer);
                 return Ok(());
             }
-            Done::Looked(id, look) => (id, look?),
+            Done::Looked(question, look) => (question, look?),
         };
+        let id = question.0.clone();
         self.in_flight.remove(&id);
         match look {
             Look::Present(container) => {
                 self.retries.remove(&id);
                 if container.state != State::Created {
-                    self.starting.remove(&id);
+                    self.outdate(&question);
                 }
                 self.outbox.push(Update::Changed(*container));
             }
             Look::Gone => {
                 self.retries.remove(&id);
-                self.starting.remove(&id);
+                self.outdate(&(id.clone(), u64::MAX));
                 self.outbox.push(Update::Gone(id));
             }
             Look::Failed(error) => self.failed(id, &error),
@@ -221,8 +242,10 @@ impl<'a> Session<'a> {
 
     /// What is known of a container that is being started, unless a look has told more meanwhile; and the
     /// next look, which the engine answers when it runs.
-    fn starts(&mut self, id: String, answer: Result<Option<Container>, EngineError>) {
-        let is_news = self.starting.remove(&id);
+    fn starts(&mut self, question: Question, answer: Result<Option<Container>, EngineError>) {
+        self.outdate(&question);
+        let is_news = self.starting.remove(&question);
+        let id = question.0;
         match answer {
             Ok(Some(container)) if is_news => self.outbox.push(Update::Changed(container)),
             Ok(_) => {}

@@ -42,7 +42,7 @@ async fn first_snapshot(updates: &mut Receiver<Update>) -> Vec<String> {
 
 async fn snapshot(updates: &mut Receiver<Update>) -> Vec<String> {
     match next(updates).await {
-        Update::Snapshot(containers) => containers.into_iter().map(|c| c.id).collect(),
+        Update::Snapshot { containers, .. } => containers.into_iter().map(|c| c.id).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -126,7 +126,8 @@ async fn a_container_that_is_being_started_is_known_before_the_engine_lets_it_be
     assert_eq!((starting.state, starting.sandbox_key, starting.pid), (State::Created, None, None));
     assert_eq!(starting.labels["app"], "a");
     let [place] = &starting.attachments[..] else { panic!("{:?}", starting.attachments) };
-    assert_eq!((place.network_name.as_str(), place.network_id.as_str()), ("front", "net1"));
+    assert_eq!((place.network_name.as_str(), place.network_id.as_str()), ("front net", "net1"));
+    assert_eq!(place.bridge.as_deref(), Some("br-front"));
     assert_eq!(place.mac.as_deref(), Some("02:42:ac:12:00:02"));
     assert_eq!(place.addresses, ["172.18.0.2".parse::<std::net::IpAddr>().unwrap()]);
 
@@ -242,7 +243,7 @@ async fn senseless_answers_end_the_attempt_not_the_watcher() {
     assert!(matches!(next(&mut updates).await, Update::Connected(_)));
     assert!(disconnected(&mut updates).await.starts_with("list containers: "));
     engine.state().mend("/containers/json");
-    while !matches!(next(&mut updates).await, Update::Snapshot(_)) {}
+    while !matches!(next(&mut updates).await, Update::Snapshot { .. }) {}
 }
 
 #[tokio::test]
@@ -264,7 +265,7 @@ async fn engine_that_hangs_at_any_question_is_detected() {
                 assert!(told.await.contains("no answer within 300 ms"));
             }
             engine.state().mend(path);
-            while !matches!(next(&mut updates).await, Update::Snapshot(_)) {}
+            while !matches!(next(&mut updates).await, Update::Snapshot { .. }) {}
         }
     }
 }

@@ -23,7 +23,12 @@ pub enum Update {
     /// An engine answers; a snapshot follows.
     Connected(EngineVersion),
     /// All containers that run, paused ones included. What is not in it does not run.
-    Snapshot(Vec<Container>),
+    Snapshot {
+        /// Those that could be looked at.
+        containers: Vec<Container>,
+        /// Ids of those that could not.
+        unknown: Vec<String>,
+    },
     /// A container as it is now, whatever its state.
     Changed(Container),
     /// The container with this id does not exist any more.

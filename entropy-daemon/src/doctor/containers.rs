@@ -47,7 +47,7 @@ pub(super) async fn checks(endpoint: &Result<Endpoint, EndpointError>) -> Vec<Ch
             }
             _ => {}
         }
-        let known = matches!(update, Update::Snapshot(_));
+        let known = matches!(update, Update::Snapshot { .. });
         world.note(update);
         if known {
             checks.push(reach(&world).await);

@@ -33,6 +33,7 @@ pub(crate) fn attachment(network: &str, id: &str, addresses: &[&str]) -> Attachm
         network_name: network.into(),
         network_id: format!("{id:0<64}"),
         driver: Some("bridge".into()),
+        bridge: None,
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
         mac: None,
     }

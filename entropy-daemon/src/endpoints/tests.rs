@@ -110,6 +110,38 @@ fn a_bridge_of_another_network_names_nothing() {
 }
 
 #[test]
+fn what_the_engine_says_of_a_bridge_counts_and_not_its_name() {
+    let named = |network: &str, id: &str, bridge: &str| Attachment {
+        bridge: Some(bridge.into()),
+        ..attachment(network, id, &[])
+    };
+    // Twelve digits that are those of another network.
+    let web =
+        on(container("web", ""), &[named("own", "cc", "virbr0"), named("odd", "dd", "br-db")]);
+    let links = [
+        link(30, "virbr0", "bridge"),
+        link(31, "br-db", "bridge"),
+        veth(40, NETNS, Some(30)),
+        veth(41, NETNS, Some(31)),
+        veth(42, NETNS, Some(FRONT)),
+    ];
+    let links = [bridges(), links.to_vec()].concat();
+    let starting = Container { state: State::Created, ..web.clone() };
+    assert_eq!(indexes(&candidates(&starting, &[].into(), &links)), [40, 41]);
+    let Reach::Endpoints(endpoints) = of_container(&web, Some(NetnsId::Id(NETNS)), &links) else {
+        panic!("endpoints")
+    };
+    let named: Vec<_> = endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect();
+    assert_eq!(named, ["own", "odd", "#2"]);
+    // Not the first digits of just any length: this network's id begins with `db`.
+    let db = on(container("db", ""), &[attachment("db", "db", &[]), front()]);
+    let Reach::Endpoints(endpoints) = of_container(&db, Some(NetnsId::Id(NETNS)), &links) else {
+        panic!("endpoints")
+    };
+    assert_eq!(endpoints[1].network, "#1");
+}
+
+#[test]
 fn a_container_in_the_namespace_of_another_has_that_ones_veths() {
     let mut sidecar = container("sidecar", "");
     sidecar.network_mode = NetworkMode::Container("WEB".into());

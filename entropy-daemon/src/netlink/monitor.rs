@@ -21,6 +21,11 @@ use super::{Error, Netlink, Result, wire::Raw};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+/// What is subscribed to: interfaces, and the addresses of this namespace.
+const GROUPS: [MulticastGroup; 3] =
+    [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
 
 /// Room for notifications in the kernel. One is about 1.5 KiB, a burst of containers thousands.
 const RECEIVE_BUFFER_BYTES: u32 = 4 << 20;
@@ -41,6 +46,8 @@ pub enum LinkEvent {
         /// It does not exist in this namespace any more.
         removed: bool,
     },
+    /// An interface got or lost an address.
+    Addresses,
     /// Notifications were lost: list the interfaces again.
     Overrun,
 }
@@ -87,6 +94,13 @@ impl LinkMonitor {
             // The task ends with the runtime only, and the reader with it.
             None => std::future::pending().await,
         }
+    }
+}
+
+impl LinkMonitor {
+    /// Takes the events that have come by now, so that one look at what there is does for all of them.
+    pub fn drain(&mut self) -> impl Iterator<Item = LinkEvent> + '_ {
+        std::iter::from_fn(|| self.events.try_recv().ok())
     }
 }
 
@@ -155,6 +169,7 @@ fn interpret(message: &NetlinkMessage<Raw>) -> Option<LinkEvent> {
     match raw.kind {
         RTM_NEWLINK => Some(LinkEvent::Changed { index, removed: false }),
         RTM_DELLINK => Some(LinkEvent::Changed { index, removed: !of_bridge }),
+        RTM_NEWADDR | RTM_DELADDR => Some(LinkEvent::Addresses),
         _ => None,
     }
 }
@@ -173,7 +188,8 @@ impl Subscription {
             proto::new_connection_with_socket::<Raw, TokioSocket>(NETLINK_ROUTE)?;
         let socket = connection.socket_mut().socket_mut();
         socket.set_rx_buf_sz(receive_buffer_bytes)?;
-        socket.bind(&SocketAddr::new(0, 1 << (MulticastGroup::Link as u32 - 1)))?;
+        let groups = GROUPS.into_iter().fold(0, |all, group| all | 1 << (group as u32 - 1));
+        socket.bind(&SocketAddr::new(0, groups))?;
         Ok(Self {
             messages: Box::pin(messages.map(|(message, _)| message)),
             connection: tokio::spawn(connection),

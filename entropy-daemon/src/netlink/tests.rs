@@ -81,6 +81,21 @@ fn what_is_no_namespace_any_more_is_gone() {
 }
 
 #[test]
+fn a_connection_that_has_ended_is_opened_again() {
+    in_namespace(async || {
+        let netlink = Netlink::new().unwrap();
+        let copy = netlink.clone();
+        let (connection, dead, _) =
+            proto::new_connection_with_socket::<Raw, TokioSocket>(NETLINK_ROUTE).unwrap();
+        drop(connection);
+        *netlink.handle.lock().unwrap() = dead;
+        for netlink in [copy, netlink] {
+            assert!(netlink.links().await.unwrap().iter().any(|link| link.name == "lo"));
+        }
+    });
+}
+
+#[test]
 fn many_links_are_all_listed() {
     in_namespace(async || {
         let netlink = Netlink::new().unwrap();
@@ -110,6 +125,7 @@ fn monitor_tells_leaving_a_bridge_from_vanishing() {
             let event = tokio::time::timeout(PATIENCE, monitor.next()).await;
             match event.unwrap() {
                 LinkEvent::Changed { index, removed } => seen.push((index, removed)),
+                LinkEvent::Addresses => {}
                 LinkEvent::Overrun => panic!("overrun after {seen:?}"),
             }
         }

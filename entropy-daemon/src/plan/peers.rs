@@ -43,6 +43,16 @@ pub(super) fn owner(container: &Container) -> Option<&String> {
     }
 }
 
+/// The id of the container whose namespace a container is in: its own, as a rule.
+pub(super) fn identity<'c>(
+    container: &'c Container,
+    mut all: impl Iterator<Item = &'c Container>,
+) -> &'c str {
+    let Some(owner) = owner(container) else { return &container.id };
+    let owner = all.find(|other| other.id == *owner || other.name == *owner);
+    owner.map_or(&container.id, |owner| &owner.id)
+}
+
 /// The networks that a container is on. Engines tell those of a shared namespace of its owner only.
 fn attachments<'a>(container: &'a Container, targets: &'a [Target]) -> &'a [Attachment] {
     let Some(owner) = owner(container) else { return &container.attachments };

@@ -7,7 +7,7 @@ use entropy_common::chance;
 use super::{
     Target,
     injection::{fingerprint, policy_seed},
-    peers::owner,
+    peers::identity,
 };
 use crate::{
     docker::Container,
@@ -41,8 +41,10 @@ pub(super) fn picked<'t>(
         return all;
     }
     let start = policy_seed(policy, seed);
-    let draw =
-        |target: &Target| chance::derive(start, fingerprint(identity(&target.container, targets)));
+    let draw = |target: &Target| {
+        let all = targets.iter().map(|target| &target.container);
+        chance::derive(start, fingerprint(identity(&target.container, all)))
+    };
     match pick {
         Pick::Share(share) => {
             let below = |target: &&Target| draw(target) >> 32 < share.parts();
@@ -54,14 +56,6 @@ pub(super) fn picked<'t>(
             candidates.into_iter().filter(|target| lowest.contains(&draw(target))).collect()
         }
     }
-}
-
-/// The id of the container whose namespace a container is in.
-fn identity<'c>(container: &'c Container, targets: &[&'c Target]) -> &'c str {
-    let Some(owner) = owner(container) else { return &container.id };
-    let is_owner = |other: &&Container| other.id == *owner || other.name == *owner;
-    let owner = targets.iter().map(|target| &target.container).find(is_owner);
-    owner.map_or(&container.id, |owner| &owner.id)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn web(interface: u32) -> Target {
 }
 
 fn planned(text: &str, targets: &[Target]) -> Plan {
-    plan(&policies(text), targets, DAEMON_SEED, &Guard::default())
+    plan(&policies(text), targets, DAEMON_SEED, &Guard::default(), &BTreeSet::new())
 }
 
 /// The names of the policies on each hook.
@@ -153,6 +153,20 @@ fn sixteen_policies_fit_on_a_hook_and_the_seventeenth_is_named_once() {
     let [left_out] = &over.unsupported[..] else { panic!("{:?}", over.unsupported) };
     assert_eq!((&*left_out.policy, &*left_out.container), ("p17", "web"));
     assert!(left_out.reason.starts_with("17 policies"), "{}", left_out.reason);
+}
+
+#[test]
+fn policies_that_do_nothing_make_room_for_others() {
+    let text: String = (0..18).map(|number| cut(&format!("p{number}"), "")).collect();
+    let targets = [web(7)];
+    let idle = ["p1", "p3", "p5"].map(str::to_owned).into();
+    let plan = plan(&policies(&text), &targets, 1, &Guard::default(), &idle);
+    assert_eq!(plan.unsupported, []);
+    for injections in plan.hooks.values() {
+        let names: Vec<_> = injections.iter().map(|injection| &*injection.policy).collect();
+        assert_eq!(names.len(), 16);
+        assert!(names.contains(&"p1") && !names.contains(&"p3") && !names.contains(&"p5"));
+    }
 }
 
 #[test]
@@ -367,7 +381,7 @@ fn what_the_host_cannot_do_is_left_out_of_what_moves_as_well() {
 
 /// The seeds of the rules of all policies, in the order of hooks and policies.
 fn seeds(text: &str, targets: &[Target], daemon: u64) -> Vec<u64> {
-    plan(&policies(text), targets, daemon, &Guard::default())
+    plan(&policies(text), targets, daemon, &Guard::default(), &BTreeSet::new())
         .hooks
         .values()
         .flatten()

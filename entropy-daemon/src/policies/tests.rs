@@ -193,6 +193,33 @@ mod beside_the_api {
     }
 
     #[tokio::test]
+    async fn a_pause_holds_for_the_policy_of_a_file_that_takes_the_name() {
+        let mut site = Site::new(&[]);
+        site.put("db").unwrap();
+        site.policies.pause("db", true).unwrap();
+        site.write("db");
+        assert_eq!(site.policies.of_files(), 1);
+        for _ in 0..2 {
+            assert!(site.policies.paused().contains("db"));
+            site.restart();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_ended_or_paused_is_unwanted() {
+        let mut site = Site::new(&[("web.toml", policy("web", "1%"))]);
+        site.put("db").unwrap();
+        let unwanted = |site: &Site| ["web", "db", "x"].map(|name| site.policies.is_unwanted(name));
+        assert_eq!(unwanted(&site), [false; 3]);
+        site.policies.pause("web", true).unwrap();
+        site.policies.delete("db").unwrap();
+        assert_eq!(unwanted(&site), [true, true, false]);
+        site.policies.pause("web", false).unwrap();
+        site.put("db").unwrap();
+        assert_eq!(unwanted(&site), [false; 3]);
+    }
+
+    #[tokio::test]
     async fn a_pause_lasts_over_a_restart_and_ends_with_the_policy() {
         let mut site = Site::new(&[("web.toml", policy("web", "1%"))]);
         site.put("api").unwrap();

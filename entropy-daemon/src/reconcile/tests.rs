@@ -442,3 +442,48 @@ fn a_policy_that_moves_keeps_its_rule_and_only_its_hook_is_written() {
     plan.moving.clear();
     assert_eq!(bench.calls(&plan), [""; 0]);
 }
+
+#[test]
+fn programs_that_somebody_took_off_are_attached_again() {
+    let mut bench = Bench::default();
+    bench.round(&example());
+    bench.fake.take_calls();
+    let lost = HookKey::new(7, INGRESS);
+    bench.fake.attached.remove(&lost);
+    assert_eq!(bench.calls(&example()), [""; 0], "nobody has noticed");
+    bench.reconciler.lost(&[lost].into());
+    assert!(!bench.reconciler.is_in_force(lost));
+    assert_eq!(bench.calls(&example()), ["attach 7 ingress"]);
+}
+
+#[test]
+fn another_interface_of_the_number_of_one_that_vanished_gets_all_anew() {
+    let mut bench = Bench::default();
+    bench.round(&example());
+    bench.fake.take_calls();
+    let left = bench.reconciler.leave(&[7].into(), &mut bench.fake).now_or_never();
+    left.expect("the fake never waits");
+    assert_eq!(
+        bench.fake.take_calls(),
+        ["clear 7 egress", "clear 7 ingress", "detach 7 egress", "detach 7 ingress"]
+    );
+    assert_eq!(
+        bench.calls(&example()),
+        ["put 7 egress p#1 q#2", "put 7 ingress p#3", "attach 7 egress", "attach 7 ingress"]
+    );
+}
+
+#[test]
+fn no_rule_acts_without_the_addresses_that_are_never_hit() {
+    let mut plan = example();
+    plan.peers.insert("this host".into(), ["192.0.2.1/32".parse().unwrap()].into());
+    let peer = "this host".to_owned();
+    plan.shields = vec![crate::guard::Shield { name: peer.clone(), peer, matcher: Match::ALL }];
+    let mut bench = Bench::default();
+    let (calls, outcome) = bench.answered(&plan, &[Some(Failure::Other)]);
+    assert!(calls[0].starts_with("add 192.0.2.1/32"), "they come first: {calls:?}");
+    assert!(!calls.iter().any(|call| call.starts_with("put")), "{calls:?}");
+    assert_eq!(outcome.failed, 1);
+    let (calls, _) = bench.answered(&plan, &[]);
+    assert_eq!(calls.iter().filter(|call| call.starts_with("put")).count(), 3, "{calls:?}");
+}

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::settings::Settings;
+use crate::{runtime::Runtime, settings::Settings};
 
 fn rule(text: &str) -> StopRule {
     let text = format!("[[stop]]\n{text}\nevery = \"100ms\"\ntimeout = \"2s\"\n");
@@ -34,7 +34,7 @@ const GOOD: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 const BAD: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 
 #[test]
-fn so_many_failures_in_a_row_trip_once_and_again_after_a_good_one() {
+fn so_many_failures_in_a_row_trip_and_so_many_more_trip_again() {
     let rule = rule("tcp = \"a:1\"\nfailures = 3");
     let mut streak = Streak::default();
     let mut feed = |results: &[bool]| -> Vec<bool> {
@@ -46,7 +46,7 @@ fn so_many_failures_in_a_row_trip_once_and_again_after_a_good_one() {
     };
     assert_eq!(feed(&[false, false, true]), [false; 3]);
     assert_eq!(feed(&[false, false, false, false]), [false, false, true, false]);
-    assert_eq!(feed(&[true, false, false, false]), [false, false, false, true]);
+    assert_eq!(feed(&[false, false, true, false, false]), [false, true, false, false, false]);
 }
 
 #[tokio::test]
@@ -82,19 +82,59 @@ async fn a_service_that_is_silent_has_failed_after_the_timeout() {
     assert_eq!(once(&rule).await, Err("no answer within 100ms".into()));
 }
 
-#[tokio::test]
-async fn a_rule_that_breaks_is_reported_with_its_reason() {
-    let address = server(&[GOOD, BAD, BAD]).await;
-    let rule = rule(&format!("name = \"shop\"\nhttp = \"http://{address}\"\nfailures = 2"));
-    let (_checks, mut reports) = Checks::start(&[rule]);
-    let tripped = reports.recv().await.unwrap();
-    let reason = format!("{address} answers with status 503");
-    assert_eq!(tripped, Tripped { rule: "shop".into(), reason, failures: 2 });
+/// A brake without a kernel, and where it notes what it does.
+fn brake() -> (tempfile::TempDir, Arc<Brake>) {
+    let directory = tempfile::tempdir().unwrap();
+    let brake = Brake::new(Runtime::at(directory.path()), None);
+    (directory, Arc::new(brake))
+}
+
+/// What everything is halted for, once it is.
+async fn halted(brake: &Brake) -> String {
+    let halted = async {
+        loop {
+            brake.changed().await;
+            // It may be an old change.
+            if let Some(halted) = brake.halted() {
+                return halted.reason;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), halted).await.unwrap()
 }
 
 #[tokio::test]
-async fn without_rules_nothing_is_ever_reported() {
-    let (_checks, mut reports) = Checks::start(&[]);
-    let waited = timeout(Duration::from_millis(50), reports.recv()).await;
-    assert!(waited.is_err(), "{waited:?}");
+async fn a_rule_that_breaks_halts_everything_and_again_after_a_resume() {
+    let address = server(&[GOOD, BAD]).await;
+    let rule = rule(&format!("name = \"shop\"\nhttp = \"http://{address}\"\nfailures = 2"));
+    let (_directory, brake) = brake();
+    let checks = Checks::start(&[rule], &brake);
+    checks.need(true);
+    let reason =
+        format!("stop rule shop, 2 failures in a row, the last: {address} answers with status 503");
+    for _ in 0..2 {
+        assert_eq!(halted(&brake).await, reason);
+        assert!(brake.release().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn while_nothing_is_in_force_or_all_is_halted_nothing_is_checked() {
+    let address = server(&[BAD]).await;
+    let rule = rule(&format!("http = \"http://{address}\"\nfailures = 1"));
+    let (_directory, brake) = brake();
+    let checks = Checks::start(&[rule], &brake);
+    let wait = || tokio::time::sleep(Duration::from_millis(300));
+    wait().await;
+    assert_eq!(brake.halted(), None, "nothing is in force");
+    brake.halt("lunch").unwrap();
+    checks.need(true);
+    wait().await;
+    assert_eq!(brake.halted().unwrap().reason, "lunch");
+    brake.release().unwrap();
+    halted(&brake).await;
+    checks.need(false);
+    brake.release().unwrap();
+    wait().await;
+    assert_eq!(brake.halted(), None, "nothing is in force any more");
 }

@@ -28,6 +28,10 @@ fn connected() -> Update {
     Update::Connected(EngineVersion { engine: "20.10".into(), api: "1.41".into() })
 }
 
+fn snapshot(containers: Vec<Container>) -> Update {
+    Update::Snapshot { containers, unknown: Vec::new() }
+}
+
 /// A world after these updates.
 fn after(updates: impl IntoIterator<Item = Update>) -> World {
     let mut world = World::default();
@@ -41,7 +45,7 @@ fn after(updates: impl IntoIterator<Item = Update>) -> World {
 fn nothing_is_complete_before_the_first_snapshot() {
     let mut world = after([connected(), Update::Changed(web())]);
     assert!(!world.complete);
-    assert!(world.note(Update::Snapshot(Vec::new())), "an empty one is news too");
+    assert!(world.note(snapshot(Vec::new())), "an empty one is news too");
     assert!(world.complete);
     world.note(Update::Disconnected { reason: "test".into() });
     assert!(world.complete, "what is known stays known");
@@ -49,11 +53,16 @@ fn nothing_is_complete_before_the_first_snapshot() {
 
 #[test]
 fn a_snapshot_replaces_all_that_was_known() {
-    let mut world = after([Update::Snapshot(vec![web(), container("db", "")])]);
+    let mut world = after([snapshot(vec![web(), container("db", "")])]);
     assert_eq!(ids(&world), ["DB", "WEB"]);
     let changed = Container { pid: Some(7), ..web() };
-    assert!(world.note(Update::Snapshot(vec![changed.clone(), container("new", "")])));
+    assert!(world.note(snapshot(vec![changed.clone(), container("new", "")])));
     assert_eq!(ids(&world), ["NEW", "WEB"]);
+    assert_eq!(world.containers["WEB"], changed);
+    let unknown = vec!["WEB".to_owned(), "never seen".to_owned()];
+    let containers = vec![container("db", "")];
+    assert!(world.note(Update::Snapshot { containers, unknown }));
+    assert_eq!(ids(&world), ["DB", "WEB"], "what cannot be looked at stays as it was known");
     assert_eq!(world.containers["WEB"], changed);
 }
 
@@ -92,7 +101,7 @@ fn a_container_that_is_gone_is_no_part_of_the_world() {
 
 #[test]
 fn an_engine_that_does_not_answer_changes_nothing() {
-    let mut world = after([Update::Snapshot(vec![web()])]);
+    let mut world = after([snapshot(vec![web()])]);
     let unknown = Update::Unknown { id: "WEB".into(), reason: "test".into() };
     for update in [unknown, Update::Disconnected { reason: "test".into() }, connected()] {
         assert!(!world.note(update));
@@ -110,7 +119,7 @@ fn update() -> impl Strategy<Value = Update> {
     prop_oneof![
         4 => container.prop_map(Update::Changed),
         2 => (0..3_u8).prop_map(|number| Update::Gone(number.to_string())),
-        1 => prop::collection::vec(running, 0..3).prop_map(Update::Snapshot),
+        1 => prop::collection::vec(running, 0..3).prop_map(snapshot),
         1 => Just(Update::Unknown { id: "0".into(), reason: "test".into() }),
         1 => Just(Update::Disconnected { reason: "test".into() }),
         1 => Just(connected()),
@@ -126,12 +135,12 @@ proptest! {
         for update in &updates {
             let before = world.containers.clone();
             let news = world.note(update.clone());
-            let is_snapshot = matches!(update, Update::Snapshot(_));
+            let is_snapshot = matches!(update, Update::Snapshot { .. });
             prop_assert_eq!(news, is_snapshot || before != world.containers);
         }
         for id in ["0", "1", "2"] {
             let last_word = updates.iter().rev().find_map(|update| match update {
-                Update::Snapshot(all) => Some(all.iter().rev().find(|c| c.id == id)),
+                Update::Snapshot { containers: all, .. } => Some(all.iter().rev().find(|c| c.id == id)),
                 Update::Changed(c) if c.id == id => Some(Some(c).filter(|c| c.state != State::Stopped)),
                 Update::Gone(gone) if gone == id => Some(None),
                 _ => None,

@@ -17,6 +17,8 @@ use entropy_tests::{
 /// Commands of `bpf(2)` (linux/bpf.h).
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_DETACH: libc::c_long = 34;
 /// `BPF_PROG_TYPE_SCHED_CLS`.
 const SCHED_CLS: u32 = 3;
 /// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`.
@@ -29,17 +31,42 @@ const ID: FilterId<'_> = FilterId { name: "foreign", priority: 77, handle: 7 };
 /// Root qdisc; every kernel with traffic control has it.
 const QDISC: &str = "pfifo";
 
-/// Calls `bpf(2)` with attributes as the kernel lays them out, and returns the descriptor.
-fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
+/// Calls `bpf(2)` with attributes as the kernel lays them out.
+fn call(command: libc::c_long, attributes: &[u32]) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads as many bytes as it is told; the pointers inside are the callers'.
-    let fd = unsafe {
+    let result = unsafe {
         libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes))
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same for what returns a descriptor.
+fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
+    let fd = call(command, attributes)?;
     // SAFETY: the kernel just gave this descriptor to us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Takes the programs of a process off a device: TCX programs as `bpftool link detach` does, filters as
+/// `tc qdisc del dev DEVICE clsact`.
+pub(crate) fn take_off(pid: u32, device: &Link) -> Result<()> {
+    let mut is_tcx = false;
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let info = fs::read_to_string(entry?.path()).unwrap_or_default();
+        let value = |key: &str| info.lines().find_map(|line| line.strip_prefix(key));
+        let number = |key| value(key).and_then(|value| value.trim().parse::<u32>().ok());
+        if number("ifindex:") == Some(device.index)
+            && let Some(id) = number("link_id:")
+        {
+            let link = bpf(BPF_LINK_GET_FD_BY_ID, &[id, 0, 0]).context("open a link")?;
+            call(BPF_LINK_DETACH, &[link.as_raw_fd().cast_unsigned()]).context("detach a link")?;
+            is_tcx = true;
+        }
+    }
+    if is_tcx {
+        return Ok(());
+    }
+    netlink(async |netlink| Ok(netlink.delete_clsact(device.index).await.map(drop)?))
 }
 
 /// The two halves of a pointer, as the kernel expects a 64-bit field.

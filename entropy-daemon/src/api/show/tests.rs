@@ -44,7 +44,7 @@ fn view(paused: &[&str]) -> View {
         target("vpn", "app=vpn", None),
         target("web", "app=web", Some(7)),
     ];
-    let mut plan = plan(&policies, &targets, 1, &Guard::default());
+    let mut plan = plan(&policies, &targets, 1, &Guard::default(), &BTreeSet::new());
     let names = paused.iter().map(|name| ((*name).to_owned(), Window::NEVER));
     plan.windows.extend(names);
     let in_force = plan.hooks.keys().copied().collect();
@@ -157,13 +157,15 @@ fn health_says_what_is_not_well() {
     view.engine.gone = Some("socket not found".into());
     view.files = Some("web.toml:1:1: wrong\nmore".into());
     view.stuck = Some("list interfaces: no memory".into());
+    view.earlier = Some("what the version before has put in force stays".into());
     let unread = "nothing is pinned".to_owned();
     let health = scene(&view).health(&injections, Some(&unread));
     assert_eq!(health.status, Status::Degraded);
     assert_eq!(health.reasons[0], "no container engine: socket not found");
-    assert_eq!(health.reasons[1], "policy files are not loaded: web.toml:1:1: wrong");
-    assert_eq!(health.reasons[2], "nothing changes, tried again: list interfaces: no memory");
-    assert_eq!(health.reasons[3], "the counters cannot be read: nothing is pinned");
+    assert_eq!(health.reasons[1], "what the version before has put in force stays");
+    assert_eq!(health.reasons[2], "policy files are not loaded: web.toml:1:1: wrong");
+    assert_eq!(health.reasons[3], "nothing changes, tried again: list interfaces: no memory");
+    assert_eq!(health.reasons[4], "the counters cannot be read: nothing is pinned");
     let nothing = scene(&view).health(&[], Some(&unread));
     assert!(!nothing.reasons.iter().any(|reason| reason.contains("counters")), "{nothing:?}");
     let halted = Scene { halted: Some(Halted::now("lunch")), ..scene(&view) };

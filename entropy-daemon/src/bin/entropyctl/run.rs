@@ -73,11 +73,18 @@ pub(crate) async fn run(arguments: &Run, socket: &Socket, format: Format) -> Res
     };
     // From here on nothing ends this process unseen.
     let mut signals = Signals::new()?;
-    let client = client(socket).patient(ANSWER);
+    let client = client(socket);
     let path = format!("/v1/policies?ttl={TTL}");
-    let _created: Policy = client.send(Method::POST, &path, &wanted.policy).await?;
-    let session = Session { client, wanted, start: Instant::now() };
-    let followed = session.follow(&mut signals, format).await;
+    // The answer comes when it is in force, and may have to wait for hundreds of programs.
+    let created = tokio::select! {
+        created = client.send::<Policy>(Method::POST, &path, &wanted.policy) => Some(created?),
+        () = signals.next() => None,
+    };
+    let session = Session { client: client.patient(ANSWER), wanted, start: Instant::now() };
+    let followed = match created {
+        Some(_) => session.follow(&mut signals, format).await,
+        None => Ok(End::Signal),
+    };
     let last = session.injections().await;
     let removed = session.remove().await;
     let end = followed?;

@@ -30,6 +30,7 @@ use crate::{
     },
     handover::Descriptor,
     netlink::Netlink,
+    runtime::Runtime,
 };
 
 /// What the next version of the daemon has to be given, as it cannot be found in the maps.
@@ -79,7 +80,8 @@ impl Kernel {
     }
 
     /// Goes on where the version before is: on its maps, with new programs in the places of its own. For
-    /// as long as that takes the lease is renewed by `lease`; without one, everything stays halted.
+    /// as long as that takes the lease is renewed by `lease`, unless a halt is noted there; without one, everything stays
+    /// halted.
     ///
     /// What it returns besides tells what is in force. Where one cannot go on, as with maps of another
     /// layout, the log says why, what is there is removed, and everything begins anew.
@@ -89,7 +91,7 @@ impl Kernel {
     pub async fn resume(
         netlink: Netlink,
         options: Options,
-        lease: Option<Duration>,
+        lease: Option<(Duration, Runtime)>,
         handed: Handed,
     ) -> Result<(Self, Option<Recovered>)> {
         let Handed { layout, pins, lock, mode, interfaces, clsacts } = handed;
@@ -116,12 +118,13 @@ impl Kernel {
     async fn adopt(
         netlink: &Netlink,
         options: Options,
-        lease: Option<Duration>,
+        lease: Option<(Duration, Runtime)>,
         lock: Lock,
         (mode, interfaces): (Mode, Vec<Attached>),
     ) -> Result<(Self, Recovered)> {
         pins::check_all()?;
-        let _keeper = lease.map(Keeper::start).transpose()?;
+        let keeper = lease.map(|(length, runtime)| Keeper::start(length, runtime));
+        let _keeper = keeper.transpose()?;
         let mut ebpf = load(options)?;
         attach::load(&mut ebpf)?;
         let mut kernel = Self::set_up(ebpf, netlink.clone(), options, lock, Some(mode)).await?;

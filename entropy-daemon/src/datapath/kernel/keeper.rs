@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use tracing::warn;
 
-use crate::datapath::LeaseMap;
+use crate::{datapath::LeaseMap, runtime::Runtime};
 
 /// For how long at most. The verifier takes half a second, on a busy machine a few, and who is in there
 /// for longer hangs.
@@ -23,12 +23,20 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Renews it now, and every third of its length.
-    pub(super) fn start(length: Duration) -> Result<Self> {
+    /// Renews it now, and every third of its length, unless somebody has noted a halt.
+    pub(super) fn start(length: Duration, runtime: Runtime) -> Result<Self> {
         let mut lease = LeaseMap::open()?.context("there is no lease")?;
-        lease.renew(length)?;
+        let mut renew = move || {
+            if is_halted(&runtime) {
+                return Ok(());
+            }
+            lease.renew(length)?;
+            // It may have been noted, and the lease ended, just before that.
+            if is_halted(&runtime) { lease.end() } else { Ok(()) }
+        };
+        renew()?;
         let work = move || {
-            if let Err(error) = lease.renew(length) {
+            if let Err(error) = renew() {
                 warn!("the lease could not be renewed, faults may end for a moment: {error:#}");
             }
         };
@@ -46,6 +54,11 @@ impl Drop for Keeper {
             warn!("the thread that renewed the lease has panicked");
         }
     }
+}
+
+/// Whether nothing is to be injected. Not to know counts.
+fn is_halted(runtime: &Runtime) -> bool {
+    !matches!(runtime.halted(), Ok(None))
 }
 
 /// Does something again and again in a thread of its own, until the sender is dropped, but not for longer

@@ -38,7 +38,8 @@ fn is_allowed(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
-fn check(name: &str) -> Result<(), Mistake> {
+/// Whether a policy can be called this.
+pub(crate) fn check(name: &str) -> Result<(), Mistake> {
     let Some(first) = name.chars().next() else {
         let help = "choose a name such as \"slow-db\", or remove the key to have one made up";
         return Err(Mistake::new("the name is empty", help));

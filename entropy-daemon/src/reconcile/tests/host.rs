@@ -1,7 +1,11 @@
 //! A host that changes by chance: containers come, go, restart, share namespaces and change their
 //! addresses, policies are edited.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+};
 
 use proptest::prelude::*;
 
@@ -167,7 +171,7 @@ impl Host {
             Target { container: container.clone(), reach, coming: Vec::new() }
         };
         let targets: Vec<_> = self.containers.iter().map(target).collect();
-        let mut plan = plan(&self.policies, &targets, 1, &Guard::default());
+        let mut plan = plan(&self.policies, &targets, 1, &Guard::default(), &BTreeSet::new());
         // The host's own addresses come and go with its containers.
         let addresses = (0..self.containers.len() as u8).map(|n| IpAddr::from([192, 0, 2, n]));
         plan.shield(&Guard::default(), &addresses.collect());

@@ -43,6 +43,34 @@ fn nothing_is_written_where_nothing_has_changed_and_numbers_go_on() {
 }
 
 #[test]
+fn what_is_unwanted_ends_before_there_is_a_plan_and_keeps_its_counters() {
+    let mut bench = Bench::default();
+    bench.round(&full());
+    bench.upgrade();
+    bench.fake.take_calls();
+    let withdraw = |bench: &mut Bench, names: &[&str]| {
+        let is_unwanted = |name: &str| names.contains(&name);
+        let done = bench.reconciler.withdraw(is_unwanted, &mut bench.fake).now_or_never();
+        (done.expect("the fake never waits"), bench.fake.take_calls())
+    };
+    let (_, calls) = withdraw(&mut bench, &["p"]);
+    assert_eq!(calls, ["put 7 egress p#1 q#2 s#3", "put 7 ingress p#4"]);
+    let ends = |named: &NamedRule| named.rule.active_until_ns == 0;
+    let rules = || bench.fake.hooks.values().flatten();
+    assert!(rules().all(|named| ends(named) == (named.policy == "p")));
+    assert!(bench.reconciler.acts(1));
+    assert_eq!(withdraw(&mut bench, &["p"]).1, [""; 0], "once is enough");
+    bench.fake.fail_next(1, Failure::Other);
+    assert_eq!(withdraw(&mut bench, &["q", "s"]).0.failed, 1);
+    let (outcome, _) = withdraw(&mut bench, &["q", "s"]);
+    assert_eq!((outcome.done, outcome.failed), (1, 0), "what failed is tried again");
+    assert!(!bench.reconciler.acts(1));
+    // The first plan decides.
+    bench.round(&full());
+    assert!(bench.reconciler.acts(1));
+}
+
+#[test]
 fn a_window_that_moved_meanwhile_changes_no_number() {
     let mut bench = Bench::default();
     bench.round(&full());

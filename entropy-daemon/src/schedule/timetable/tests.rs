@@ -103,10 +103,19 @@ fn a_start_follows_the_wall_clock_and_a_set_clock_moves_it() {
 }
 
 #[test]
-fn a_start_that_has_passed_is_now() {
-    let list = policies(&[("p", "schedule = { start = 2026-12-01T08:00:00Z, for = \"30s\" }")]);
-    let windows = Timetable::default().windows(&list, at(10), 1, None);
-    assert_eq!(windows.of["p"], window(10, 40));
+fn a_start_that_has_passed_is_now_and_its_end_stays_where_it_was() {
+    let window_at = |start: &str, second| {
+        let schedule = format!("schedule = {{ start = {start}, for = \"30s\" }}");
+        let list = policies(&[("p", &schedule)]);
+        Timetable::default().windows(&list, at(second), 1, None).of["p"]
+    };
+    // Nine o'clock is second 1000.
+    assert_eq!(window_at("2026-12-01T09:00:00Z", 1010), window(1010, 1030));
+    assert_eq!(window_at("2026-12-01T09:00:00Z", 1030), Window::NEVER, "not again");
+    assert_eq!(window_at("2026-12-01T08:00:00Z", 10), Window::NEVER, "before the machine began");
+    let open = policies(&[("p", "schedule = { start = 2026-12-01T08:00:00Z }")]);
+    let windows = Timetable::default().windows(&open, at(10), 1, None);
+    assert_eq!(windows.of["p"].from_ns, 10 * S);
 }
 
 #[test]

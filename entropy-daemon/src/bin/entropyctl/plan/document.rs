@@ -23,6 +23,8 @@ pub(super) struct Document {
     pub(super) schedules: Vec<Timed>,
     /// What cannot be in force.
     pub(super) unsupported: Vec<Unsupported>,
+    /// How long policies would be in force at a stretch where the guard allows less than they ask for.
+    pub(super) shortened: BTreeMap<String, String>,
     /// Policies that hit no container.
     pub(super) without_container: Vec<String>,
 }
@@ -113,6 +115,11 @@ impl Document {
             exchanges: exchanges(plan),
             schedules,
             unsupported: plan.unsupported.iter().map(Unsupported::new).collect(),
+            shortened: plan
+                .shortened
+                .iter()
+                .map(|(policy, longest)| (policy.clone(), longest.to_string()))
+                .collect(),
             without_container: idle.map(|(policy, _)| policy.clone()).collect(),
         }
     }

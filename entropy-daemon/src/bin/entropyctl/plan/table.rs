@@ -25,13 +25,19 @@ pub(super) fn text(document: &Document) -> String {
         out.push_str("\nIf they were loaded now:\n\n");
         out.push_str(&windows::table(&document.schedules));
     }
-    if !document.unsupported.is_empty() || !document.without_container.is_empty() {
+    let remarks =
+        [document.unsupported.len(), document.shortened.len(), document.without_container.len()];
+    if remarks != [0; 3] {
         out.push('\n');
     }
     for of in &document.unsupported {
         let (policy, container) = (text::line(&of.policy), text::line(&of.container));
         let reason = text::line(&of.reason);
         let _ = writeln!(out, "policy {policy} on container {container}: unsupported: {reason}");
+    }
+    for (policy, longest) in &document.shortened {
+        let policy = text::line(policy);
+        let _ = writeln!(out, "policy {policy}: the guard ends it after {longest} at a stretch");
     }
     for policy in &document.without_container {
         let _ = writeln!(out, "policy {}: no running container matches", text::line(policy));
