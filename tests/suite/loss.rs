@@ -122,7 +122,7 @@ fn losses_are_independent_of_one_another() -> Result<()> {
         object.set_rules(HookKey::new(LOOPBACK, Direction::Egress), &[rule])?;
         let program = object.hook(Direction::Egress)?;
         let frame = frame(false, Protocol::Udp)?;
-        let lost = (0..skip::packets(PACKETS / 10))
+        let lost = (0..skip::packets(PACKETS))
             .map(|_| Ok(program.repeat(&frame, Skb::FORWARDED, 1)? == LOST))
             .collect::<Result<Vec<bool>>>()?;
         let deviation = runs_deviation(&lost).map_or(f64::INFINITY, f64::abs);

@@ -221,6 +221,25 @@ mod tests {
         }
     }
 
+    /// Dotted keys in tables in line: the parser limits the depth of tables, not that of keys.
+    #[test]
+    fn what_is_nested_without_end_is_refused() {
+        let key = ["a"; 79].join(".");
+        for depth in [1, 40, 79] {
+            let mut value = "1".to_owned();
+            for _ in 0..depth {
+                value = format!("{{ {key} = {value} }}");
+            }
+            let bare = format!("target = \"a\"\nloss = {value}\n");
+            for body in [format!("[[policy]]\n{bare}"), bare] {
+                assert_eq!(refused(TOML, &body, Some("x")).0, 422, "depth {depth}");
+            }
+            let keys = vec!["a"; 2_000].join(".");
+            let status = refused(TOML, &format!("target = \"a\"\n{keys} = 1\n"), Some("x")).0;
+            assert_eq!(status, 422);
+        }
+    }
+
     #[test]
     fn a_request_is_about_one_policy() {
         let two = "[[policy]]\ntarget = \"a\"\nloss = \"1%\"\n".repeat(2);

@@ -1,5 +1,6 @@
 //! The shape of a policy file: TOML text to policies, with every problem of it.
 
+pub(crate) mod nesting;
 mod syntax;
 
 use std::path::{Path, PathBuf};
@@ -152,7 +153,11 @@ fn decode(bytes: &[u8]) -> (&str, Option<Finding>) {
     let nul = text.find('\0').map(|at| (at, "contains a NUL byte".to_owned()));
     let finding =
         nul.or(wrong).map(|(at, why)| Finding::of_file(Some(at), Mistake::new(why, help)));
-    (text, finding)
+    let nested = || {
+        let mistake = Mistake::new("a key has too many parts", "no key here has more than four");
+        nesting::excess(text).map(|at| Finding::of_file(Some(at), mistake))
+    };
+    (text, finding.or_else(nested))
 }
 
 const ROOT: Shape<()> = Shape {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
+use super::file::nesting;
 use super::problem::Mistake;
 use super::text::quoted;
 
@@ -23,6 +24,9 @@ pub(crate) fn json(table: &DeTable<'_>) -> Value {
 
 /// The table that a text is that has no policies in it.
 pub(crate) fn bare_table(text: &str) -> Option<Map<String, Value>> {
+    if nesting::excess(text).is_some() {
+        return None;
+    }
     let document = DeTable::parse(text).ok()?;
     let document = document.get_ref();
     if document.contains_key("policy") {
