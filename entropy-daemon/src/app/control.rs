@@ -13,6 +13,9 @@ use crate::{
     runtime::Halted,
 };
 
+/// Commands that are obeyed before anything else is looked at.
+const AT_ONCE: usize = 1000;
+
 /// Who is answered when the round is over.
 pub(super) struct Waiting {
     effect: Effect,
@@ -22,10 +25,10 @@ pub(super) struct Waiting {
 }
 
 impl Daemon {
-    /// Does what is asked for, and all that is asked for behind it. Who has to wait for a round is
-    /// returned, the others are answered.
+    /// Does what is asked for, and what is asked for behind it, up to [`AT_ONCE`]: the lease has to be renewed,
+    /// too. Who has to wait for a round is returned, the others are answered.
     pub(super) fn obey_all(&mut self, first: Command, desk: &mut Desk) -> Vec<Waiting> {
-        let mut waiting = Vec::new();
+        let (mut waiting, mut done) = (Vec::new(), 0);
         let mut next = Some(first);
         while let Some(Command { change, answer }) = next {
             let (needs_round, leased) = (needs_round(&change), leased(&change));
@@ -39,7 +42,8 @@ impl Daemon {
                     drop(answer.send(result));
                 }
             }
-            next = desk.commands.try_recv().ok();
+            done += 1;
+            next = if done < AT_ONCE { desk.commands.try_recv().ok() } else { None };
         }
         waiting
     }

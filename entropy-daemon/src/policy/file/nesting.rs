@@ -54,8 +54,8 @@ mod tests {
 
     #[test]
     fn only_keys_count_and_not_what_looks_like_one() {
-        let many = vec!["a"; MOST + 1].join(".");
-        let few = vec!["a"; MOST].join(".");
+        let many = ["a"; MOST + 1].join(".");
+        let few = ["a"; MOST].join(".");
         for text in [
             format!("{few} = 1"),
             format!("x = \"{many}\""),
@@ -69,7 +69,7 @@ mod tests {
         ] {
             assert_eq!(excess(&text), None, "{text}");
         }
-        let quoted = vec!["'a'"; MOST + 1].join(" . ");
+        let quoted = ["'a'"; MOST + 1].join(" . ");
         for text in [
             format!("{many} = 1"),
             format!("x = '' \n[{many}]"),
