@@ -252,7 +252,7 @@ impl Daemon {
                     }
                 }
                 Some(command) = desk.commands.recv() => {
-                    let waiting = self.obey_all(command, &mut desk);
+                    let waiting = self.obey_all(Some(command), &mut desk);
                     if !waiting.is_empty() {
                         self.reconcile(kernel).await;
                     }
@@ -267,10 +267,8 @@ impl Daemon {
                     if end_at.is_some() =>
                 {
                     // Whoever says just now that it lives may have waited for a long round.
-                    let waiting = match desk.commands.try_recv() {
-                        Ok(command) => self.obey_all(command, &mut desk),
-                        Err(_) => Vec::new(),
-                    };
+                    let first = desk.commands.try_recv().ok();
+                    let waiting = self.obey_all(first, &mut desk);
                     self.policies.end_leases(Instant::now());
                     self.reconcile(kernel).await;
                     self.answer(waiting, kernel, &desk);

@@ -212,11 +212,16 @@ impl Policies {
     /// Notes that a policy of the API has ended, and with it that it is paused.
     fn withdraw(&mut self, name: &str) {
         self.withdrawn.insert(name.to_owned());
-        if self.paused.remove(name)
-            && let Err(error) = self.runtime.resume(name)
-        {
+        if self.paused.contains(name) {
+            self.forget_pause(name);
+        }
+    }
+
+    fn forget_pause(&mut self, name: &str) {
+        if let Err(error) = self.runtime.resume(name) {
             error!("policy {name}: {error:#}");
         }
+        self.paused.remove(name);
     }
 
     fn refuse_of_file(&self, name: &str) -> Result<(), Refusal> {
@@ -246,10 +251,7 @@ impl Policies {
         let gone = self.paused.iter().filter(|name| !there.contains(name));
         let gone: Vec<String> = gone.cloned().collect();
         for name in gone {
-            if let Err(error) = self.runtime.resume(&name) {
-                error!("policy {name}: {error:#}");
-            }
-            self.paused.remove(&name);
+            self.forget_pause(&name);
         }
     }
 

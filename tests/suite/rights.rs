@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use anyhow::{Result, ensure};
-use entropy_tests::daemon::{self, Daemon, Installation};
+use entropy_tests::daemon::{Daemon, Installation};
 
 use crate::stage::machine_only;
 
@@ -29,10 +29,7 @@ fn guards_against_spectre() -> bool {
 #[test]
 fn three_capabilities_are_enough_and_each_is_needed() -> Result<()> {
     // Virtual machines run without the mitigations that make the third one necessary.
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        entropy_tests::skip!("{reason}");
-    }
+    machine_only!(daemon);
     let mut installation = Installation::new()?;
     installation.follow("unix:///nowhere/docker.sock");
     start(&installation, &NEEDED)?.stop()?;

@@ -42,8 +42,14 @@ macro_rules! stage {
 }
 pub(crate) use stage;
 
-/// Ends a test that a virtual machine leaves to the machine.
+/// Ends a test that a virtual machine leaves to the machine; with `daemon`, also where none can run.
 macro_rules! machine_only {
+    (daemon) => {
+        $crate::stage::machine_only!();
+        if let Some(reason) = entropy_tests::daemon::obstacle() {
+            entropy_tests::skip!("{reason}");
+        }
+    };
     () => {
         if entropy_tests::skip::virtual_machine().is_some() && !entropy_tests::skip::nothing() {
             entropy_tests::skip!("runs on the machine: the kernel makes no difference to it");

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
-    daemon::{self, Installation},
+    daemon::Installation,
     snapshot::Snapshot,
     wait::{patience, until},
 };
@@ -66,10 +66,7 @@ fn after(installation: &Installation, script: &str) -> Result<Command> {
 
 #[test]
 fn what_is_missing_at_the_start_is_named_and_nothing_stays() -> Result<()> {
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        entropy_tests::skip!("{reason}");
-    }
+    machine_only!(daemon);
     let (installation, before) = without_an_engine()?;
     for (what, script, says) in FAILURES {
         let log = refused(&installation, what, script)?;
@@ -101,10 +98,7 @@ fn ended(installation: &Installation, what: &str, script: &str) -> Result<(ExitS
 /// Where a shell gives few that can be more.
 #[test]
 fn a_soft_limit_of_descriptors_is_raised() -> Result<()> {
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        entropy_tests::skip!("{reason}");
-    }
+    machine_only!(daemon);
     let (installation, before) = without_an_engine()?;
     let daemon = installation.spawn(after(&installation, "ulimit -S -n 16")?)?;
     assert!(daemon.descriptors()? > 16);
@@ -115,10 +109,7 @@ fn a_soft_limit_of_descriptors_is_raised() -> Result<()> {
 /// From too few for the runtime to one less than enough: each of them ends at another step.
 #[test]
 fn at_whatever_step_the_descriptors_end_nothing_stays() -> Result<()> {
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        entropy_tests::skip!("{reason}");
-    }
+    machine_only!(daemon);
     let (installation, before) = without_an_engine()?;
     for number in TOO_FEW {
         let what = format!("{number} descriptors");

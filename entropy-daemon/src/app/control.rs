@@ -27,9 +27,9 @@ pub(super) struct Waiting {
 impl Daemon {
     /// Does what is asked for, and what is asked for behind it, up to [`AT_ONCE`]: the lease has to be renewed,
     /// too. Who has to wait for a round is returned, the others are answered.
-    pub(super) fn obey_all(&mut self, first: Command, desk: &mut Desk) -> Vec<Waiting> {
+    pub(super) fn obey_all(&mut self, first: Option<Command>, desk: &mut Desk) -> Vec<Waiting> {
         let (mut waiting, mut done) = (Vec::new(), 0);
-        let mut next = Some(first);
+        let mut next = first;
         while let Some(Command { change, answer }) = next {
             let (needs_round, leased) = (needs_round(&change), leased(&change));
             match self.obey(change) {

@@ -24,7 +24,7 @@ use super::{
     pins,
     tcx::{Link, Pinned},
 };
-use crate::netlink::{AttachMode, ClsactAdd, Filter, FilterId, Hook, Netlink};
+use crate::netlink::{AttachMode, ClsactAdd, FilterId, Hook, Netlink};
 
 /// A program and the hook it belongs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,32 +308,37 @@ pub(super) async fn detach(
     if attachment.is_empty() { release_clsact(maps, netlink, index).await } else { Ok(()) }
 }
 
-/// Forgets the programs that somebody has taken off an interface.
-///
-/// # Errors
-/// When the kernel cannot be asked.
-pub(super) async fn drop_lost(netlink: &Netlink, attachment: &mut Attachment) -> Result<(), Error> {
+/// Forgets the programs that somebody has taken off an interface. What cannot be asked is there.
+pub(super) async fn drop_lost(netlink: &Netlink, attachment: &mut Attachment) {
     let index = attachment.interface.index;
     for (place, hold) in std::mem::take(&mut attachment.holds) {
         let is_there = match &hold {
-            Hold::Tcx(link) => link.is_attached(),
-            Hold::Pinned(link) => link.is_attached(),
-            Hold::Clsact => {
-                let filters = netlink.filters(index, place.hook).await;
-                let is_ours = |filter: &Filter| filter.name.as_deref() == Some(place.program);
-                match filters {
-                    Ok(filters) => Ok(filters.iter().any(is_ours)),
-                    Err(error) if error.is_gone() => Ok(false),
-                    Err(error) => Err(io::Error::other(error)),
-                }
-            }
+            Hold::Tcx(link) => link.is_attached().unwrap_or(true),
+            Hold::Pinned(link) => link.is_attached().unwrap_or(true),
+            Hold::Clsact => has_filter(netlink, index, place).await.unwrap_or(true),
         };
-        // What cannot be asked is there.
-        if is_there.unwrap_or(true) {
+        if is_there {
             attachment.holds.push((place, hold));
         }
     }
-    Ok(())
+}
+
+/// Whether our filter is there. A foreign one in our place has another name.
+///
+/// # Errors
+/// When the kernel does not say. An interface that is gone has none.
+pub(super) async fn has_filter(
+    netlink: &Netlink,
+    index: u32,
+    place: Place,
+) -> Result<bool, crate::netlink::Error> {
+    match netlink.filters(index, place.hook).await {
+        Ok(filters) => {
+            Ok(filters.iter().any(|filter| filter.name.as_deref() == Some(place.program)))
+        }
+        Err(error) if error.is_gone() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes our filter, if it is there.

@@ -148,18 +148,11 @@ async fn clean_link(netlink: &Netlink, link: &Link, owns_clsact: bool, report: &
 }
 
 async fn clean_filter(netlink: &Netlink, link: &Link, place: Place) -> Result<Option<String>> {
-    let id = attach::filter_id(place.program);
-    // A foreign filter in our place has another name, and stays.
-    let ours = netlink.filters(link.index, place.hook).await.or_else(none_if_gone)?;
-    if !ours.iter().any(|filter| filter.name.as_deref() == Some(id.name)) {
+    if !attach::has_filter(netlink, link.index, place).await? {
         return Ok(None);
     }
     attach::remove_filter(netlink, link.index, place).await?;
     Ok(Some(format!("filter {} on {}", place.program, link.name)))
-}
-
-fn none_if_gone<T>(error: crate::netlink::Error) -> Result<Vec<T>, crate::netlink::Error> {
-    if error.is_gone() { Ok(Vec::new()) } else { Err(error) }
 }
 
 async fn clean_clsact(netlink: &Netlink, link: &Link) -> Result<Option<String>> {

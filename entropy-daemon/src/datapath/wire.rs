@@ -57,16 +57,9 @@ impl Wire {
     }
 
     /// Looks whether its program is still there.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub(super) async fn drop_lost(&mut self) -> Result<(), super::Error> {
-        attach::drop_lost(&self.netlink, &mut self.exit).await
-    }
-
-    /// Whether its program is not there any more.
-    pub(super) fn is_lost(&self) -> bool {
-        self.exit.is_empty()
+    pub(super) async fn is_whole(&mut self) -> bool {
+        attach::drop_lost(&self.netlink, &mut self.exit).await;
+        !self.exit.is_empty()
     }
 
     async fn connect(&mut self, ebpf: &mut Ebpf, maps: &mut Maps, mode: Mode) -> Result<()> {

@@ -3,10 +3,9 @@
 
 use anyhow::{Context as _, Result};
 use entropy_tests::{
-    daemon::{self, Installation},
+    daemon::Installation,
     docker::{Container, Docker},
     engine::Engine,
-    skip,
 };
 use serde_json::{Value, json};
 
@@ -22,10 +21,7 @@ fn answers(from: &Container, address: &str) -> Result<bool> {
 
 #[test]
 fn an_overlay_network_is_named_as_out_of_reach_and_the_way_out_of_it_is_hit() -> Result<()> {
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        skip!("{reason}");
-    }
+    machine_only!(daemon);
     let mut installation = Installation::new()?;
     let engine = Engine::start()?;
     let _inside = engine.enter_network()?;

@@ -4,13 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
-    daemon::{self, Installation},
+    daemon::Installation,
     docker::Docker,
     engine::{
         Engine, Options,
         between::{Between, Manner},
     },
-    skip,
     wait::{patience, until_true},
 };
 
@@ -20,10 +19,7 @@ use super::FEW;
 
 #[test]
 fn faults_outlive_the_engine_and_containers_are_found_whenever_it_comes() -> Result<()> {
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        skip!("{reason}");
-    }
+    machine_only!(daemon);
     let mut installation = Installation::new()?;
     let mut engine = Engine::start_with(Options { live_restore: true })?;
     // From here on this thread is where the engine's bridges are.

@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use entropy_tests::daemon;
 
 use super::{ended, without_an_engine};
 use crate::stage::machine_only;
@@ -57,10 +56,7 @@ impl Drop for Group {
 /// The kernel refuses a map, or kills the process at whatever it is doing then.
 #[test]
 fn what_a_start_without_enough_memory_leaves_goes_with_the_next() -> Result<()> {
-    machine_only!();
-    if let Some(reason) = daemon::obstacle() {
-        entropy_tests::skip!("{reason}");
-    }
+    machine_only!(daemon);
     let Some(group) = Group::new()? else {
         entropy_tests::skip!("needs a machine whose control groups limit memory");
     };

@@ -59,7 +59,7 @@ impl Kernel {
         let mut lost = BTreeSet::new();
         for attachment in self.attachments.values_mut().filter(|one| is_there(one)) {
             let before: BTreeSet<HookKey> = attachment.hooks().collect();
-            attach::drop_lost(&self.netlink, attachment).await?;
+            attach::drop_lost(&self.netlink, attachment).await;
             let after: BTreeSet<HookKey> = attachment.hooks().collect();
             if before != after {
                 warn!("somebody has taken our programs off {}", attachment.interface().name);
@@ -85,11 +85,12 @@ impl Kernel {
         {
             return Ok(Some("somebody has removed the line's queue".into()));
         }
-        attach::drop_lost(&self.netlink, &mut self.exit).await?;
-        if let Ok(wire) = &mut self.wire {
-            wire.drop_lost().await?;
-        }
-        let is_whole = !self.exit.is_empty() && !self.wire.as_ref().is_ok_and(Wire::is_lost);
+        attach::drop_lost(&self.netlink, &mut self.exit).await;
+        let has_wire = match &mut self.wire {
+            Ok(wire) => wire.is_whole().await,
+            Err(_) => true,
+        };
+        let is_whole = has_wire && !self.exit.is_empty();
         Ok((!is_whole).then(|| "somebody has taken a program off the daemon's devices".into()))
     }
 

@@ -80,8 +80,8 @@ impl Kernel {
     }
 
     /// Goes on where the version before is: on its maps, with new programs in the places of its own. For
-    /// as long as that takes the lease is renewed by `lease`, unless a halt is noted there; without one, everything stays
-    /// halted.
+    /// as long as that takes the lease is renewed by `lease`, unless a halt is noted there; without one,
+    /// everything stays halted.
     ///
     /// What it returns besides tells what is in force. Where one cannot go on, as with maps of another
     /// layout, the log says why, what is there is removed, and everything begins anew.
