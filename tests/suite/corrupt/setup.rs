@@ -85,14 +85,30 @@ fn the_exit_outlives_the_datapath_until_the_cleanup() -> Result<()> {
 }
 
 #[test]
-fn a_device_of_somebody_else_in_its_place_is_the_reason_why_there_is_none() -> Result<()> {
+fn a_device_of_somebody_else_in_its_place_is_the_reason_why_there_is_none_until_it_goes()
+-> Result<()> {
     needs_root!();
     in_sandbox(async || {
         let here = Netns::open("/proc/thread-self/ns/net")?;
         here.bridge(names::WIRE_EXIT)?;
-        let kernel = Kernel::start(Netlink::new()?, Options::default()).await?;
-        let reason = kernel.unwired().context("there is a wire")?;
-        ensure!(reason.contains(names::WIRE_EXIT) && reason.contains("not ours"), "{reason}");
+        let mut kernel = Kernel::start(Netlink::new()?, Options::default()).await?;
+        let untimed = kernel.untimed().map(str::to_owned);
+        let is_named = |kernel: &Kernel| {
+            let reason = kernel.unwired().context("there is a wire")?;
+            ensure!(reason.contains(names::WIRE_EXIT) && reason.contains("not ours"), "{reason}");
+            anyhow::Ok(())
+        };
+        is_named(&kernel)?;
+        here.delete(names::WIRE_EXIT)?;
+        kernel.check().await?;
+        ensure!(kernel.unwired().is_none(), "its place is free: {:?}", kernel.unwired());
+        here.delete(names::WIRE_ENTRANCE)?;
+        here.bridge(names::WIRE_EXIT)?;
+        for check in ["first", "second"] {
+            kernel.check().await?;
+            is_named(&kernel).context(check)?;
+            ensure!(kernel.untimed() == untimed.as_deref(), "the line: {:?}", kernel.untimed());
+        }
         let problems = kernel.stop().await;
         ensure!(problems.is_empty(), "{problems:?}");
         ensure!(devices()? == [names::WIRE_EXIT], "{:?}", devices()?);

@@ -34,24 +34,18 @@ impl Kernel {
     }
 
     /// Looks whether line, wire and programs are where they were put. A line or a wire that is damaged is
-    /// not used from then on, so that every packet passes, and is made anew if that can be. Returns the hooks
-    /// whose program somebody has taken off: it has to be attached again.
+    /// not used from then on, so that every packet passes, and is made anew if that can be; so is a wire that
+    /// could not be made before. Returns the hooks whose program somebody has taken off: it has to be
+    /// attached again.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub async fn check(&mut self) -> Result<BTreeSet<HookKey>> {
         let links = self.netlink.links().await.context("list interfaces")?;
-        if let Some(damage) = self.damage(&links).await? {
-            warn!("{damage}: nothing waits and nothing is damaged until it is made anew");
-            self.maps.line.set(0, CLOSED, 0).context("close line and wire")?;
-            match self.lay_anew(&links).await {
-                Ok(()) => info!("line and wire were made anew"),
-                Err(error) => {
-                    warn!("line and wire could not be made anew: {error:#}");
-                    self.line.untimed = Some(format!("{damage}: {error:#}"));
-                    self.wire = Err(format!("{damage}: {error:#}"));
-                }
-            }
+        match self.damage(&links).await? {
+            Some(damage) => self.mend(&damage, &links).await?,
+            None if self.wire.is_err() => self.try_wire().await?,
+            None => {}
         }
         let is_there = |attachment: &Attachment| {
             links.iter().any(|link| link.index == attachment.interface().index)
@@ -97,6 +91,38 @@ impl Kernel {
     /// Whether it was left closed.
     fn is_broken(&self) -> bool {
         self.maps.line.get(&0, 0).is_ok_and(|line| line.entrance == 0)
+    }
+
+    async fn mend(&mut self, damage: &str, links: &[Link]) -> Result<()> {
+        warn!("{damage}: nothing waits and nothing is damaged until it is made anew");
+        self.maps.line.set(0, CLOSED, 0).context("close line and wire")?;
+        match (self.lay_anew(links).await, &self.wire) {
+            (Ok(()), Ok(_)) => info!("line and wire were made anew"),
+            (Ok(()), Err(reason)) => {
+                warn!("the line was made anew, the wire could not be: {reason}");
+            }
+            (Err(error), _) => {
+                warn!("line and wire could not be made anew: {error:#}");
+                self.line.untimed = Some(format!("{damage}: {error:#}"));
+                self.wire = Err(format!("{damage}: {error:#}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the wire that could not be made before. What is in its way may have gone.
+    async fn try_wire(&mut self) -> Result<()> {
+        let before = self.unwired().map(str::to_owned);
+        let Self { ebpf, maps, netlink, mode, .. } = self;
+        self.wire = lay_wire(ebpf, maps, netlink, *mode).await;
+        match &self.wire {
+            Ok(_) => info!("the wire could be made now"),
+            Err(reason) if before.as_ref() != Some(reason) => {
+                warn!("the wire still cannot be made: {reason}");
+            }
+            Err(_) => {}
+        }
+        open(&mut self.maps, &self.line, &self.wire)
     }
 
     async fn lay_anew(&mut self, links: &[Link]) -> Result<()> {
