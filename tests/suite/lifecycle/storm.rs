@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
     docker::Network,
     random::{Random, seed},
@@ -13,13 +13,19 @@ use entropy_tests::{
     snapshot::Snapshot,
     threads::together,
     wait::{patience, until_true},
+    without_tcx::without_tcx,
 };
 
-use super::Cut;
+use super::{Cut, FEW};
 use crate::{
     foreign::{Shared, harmless},
-    stage::{Stage, stage},
+    stage::{Stage, pass, stage},
 };
+
+/// The shortest lease.
+const SHORT_LEASE: [&str; 2] = ["--lease", "1"];
+/// What may pass until faults without a daemon are over.
+const LEASE_AND_MARGIN: Duration = Duration::from_millis(1100);
 
 /// Kills, and the longest life before one: some starts get to the end of their first round by then.
 fn kills() -> (u32, Duration) {
@@ -55,25 +61,63 @@ fn whenever_it_is_killed_the_next_start_mends_what_is_left_and_touches_nothing_e
     shared.foreign_things_work()
 }
 
+/// How often faults have to end by themselves.
+fn ends() -> usize {
+    if skip::nothing() { 200 } else { 5 }
+}
+
+/// Tells how long faults went on, which is not asserted.
+fn tell(what: &str, limit: Duration, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let within = took.iter().filter(|took| **took <= limit).count();
+    println!("{what}: {within} of {} within {limit:?}, the longest {:?}", took.len(), took.last());
+}
+
 /// Each time a daemon is killed in the middle of a fault.
 #[test]
 fn a_kill_ends_the_faults_every_time() -> Result<()> {
     let stage = stage!();
     let cut = Cut::new(&stage)?;
-    let times = if skip::nothing() { 200 } else { 5 };
-    let mut took = Vec::new();
-    for _ in 0..times {
-        let daemon = cut.start(&stage, &[])?;
-        let start = Instant::now();
-        daemon.kill()?;
-        cut.time_until_it_flows()?;
-        took.push(start.elapsed());
+    // Where the kernel has no links it takes the lease, too.
+    for (what, limit) in [("links", Duration::from_millis(250)), ("filters", LEASE_AND_MARGIN)] {
+        let mut took = Vec::new();
+        for _ in 0..ends() {
+            let mut command = stage.installation.command()?;
+            command.args(SHORT_LEASE);
+            if what == "filters" {
+                without_tcx(&mut command)?;
+            }
+            let daemon = cut.spawn(&stage, command)?;
+            let has_filters = daemon.log().contains("using clsact filters");
+            ensure!(has_filters || what == "links", "{}", daemon.log());
+            let start = Instant::now();
+            daemon.kill()?;
+            cut.time_until_it_flows()?;
+            took.push(start.elapsed());
+        }
+        tell(&format!("killed, with {what}"), limit, took);
     }
-    took.sort_unstable();
-    // How long it takes is told and not asserted. Without links it would be the lease, 5 s.
-    let within = took.iter().filter(|took| **took <= Duration::from_millis(250)).count();
-    println!("{within} of {times} within 250 ms of the kill, the longest {:?}", took.last());
     Ok(())
+}
+
+/// Each time a daemon hangs in the middle of a fault.
+#[test]
+fn a_hang_ends_the_faults_every_time() -> Result<()> {
+    let stage = stage!();
+    let cut = Cut::new(&stage)?;
+    let daemon = cut.start(&stage, &SHORT_LEASE)?;
+    let mut took = Vec::new();
+    for _ in 0..ends() {
+        let start = Instant::now();
+        daemon.signal(libc::SIGSTOP)?;
+        let flows = cut.time_until_it_flows();
+        took.push(start.elapsed());
+        daemon.signal(libc::SIGCONT)?;
+        flows?;
+        until_true("the fault is back", patience(10), || Ok(pass(&cut.ways, FEW)? == [0; 2]))?;
+    }
+    tell("stopped", LEASE_AND_MARGIN, took);
+    daemon.stop()
 }
 
 /// Containers that change at the same time, and how often each does.
