@@ -137,7 +137,7 @@ impl Docker {
     /// When the engine refuses.
     pub fn create(&self, name: &str, label: &str, mode: &str) -> Result<Container> {
         // Longer than any test, and not for ever if nobody is left to remove it.
-        self.create_with(name, label, mode, &["/bin/sleep", "3600"])
+        self.create_with(name, label, mode, &["/bin/sleep", "86400"])
     }
 
     /// As [`Docker::create`], with another command.

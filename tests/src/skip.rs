@@ -79,12 +79,18 @@ pub fn virtual_machine() -> Option<String> {
     std::env::var("ENTROPY_VM").ok().filter(|version| !version.is_empty())
 }
 
-/// Packets of a measurement by test runs: so many, and a fiftieth of them in a virtual machine, where
-/// they take as long, unless all is to be run. What the kernel makes of each is compared with the host's
-/// prediction there, too: the number is for the rates, which the kernel's version does not change.
+/// Whether tests do less here, in a virtual machine, where all takes long, unless all is to be run.
+#[must_use]
+pub fn saves_time() -> bool {
+    virtual_machine().is_some() && !nothing()
+}
+
+/// Packets of a measurement: so many, and a fiftieth of them in a virtual machine, where they take as
+/// long, unless all is to be run. What the kernel makes of each is held against the prediction there, too:
+/// the number is for the rates and for what happens rarely, which the kernel's version does not change.
 #[must_use]
 pub fn packets(here: u32) -> u32 {
-    if virtual_machine().is_some() && !nothing() { here / 50 } else { here }
+    if saves_time() { here / 50 } else { here }
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@
 
 pub(crate) mod object;
 
-use std::process::Command;
+use std::{
+    io,
+    process::{Command, Output},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
     datagrams::Way,
-    snapshot::{self, Snapshot},
+    snapshot::{self, Link, Qdisc, Snapshot},
     wait::{patience, until_true},
 };
 
@@ -118,25 +121,52 @@ fn a_filter_that_somebody_adds_while_the_daemon_runs_outlives_it() -> Result<()>
     Ok(())
 }
 
-/// An `ingress` qdisc, the elder sister of clsact, leaves no place for it. TCX does not mind.
+/// An `ingress` qdisc, the elder sister of clsact. Dropping it takes it off again.
+struct Ingress<'a>(&'a Link);
+
+impl<'a> Ingress<'a> {
+    /// `None` where there is no program `tc`.
+    fn add(link: &'a Link) -> Result<Option<Self>> {
+        match Self::change("add", link) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            output => {
+                ensure!(output.as_ref().is_ok_and(|output| output.status.success()), "{output:?}");
+                Ok(Some(Self(link)))
+            }
+        }
+    }
+
+    fn change(what: &str, link: &Link) -> io::Result<Output> {
+        Command::new("tc").args(["qdisc", what, "dev", &link.name, "ingress"]).output()
+    }
+
+    fn is_there(&self) -> Result<bool> {
+        let is_it = |qdisc: &Qdisc| qdisc.index == self.0.index && qdisc.kind == "ingress";
+        Ok(snapshot::qdiscs()?.iter().any(is_it))
+    }
+}
+
+impl Drop for Ingress<'_> {
+    fn drop(&mut self) {
+        let output = Self::change("del", self.0);
+        if !output.as_ref().is_ok_and(|output| output.status.success()) {
+            eprintln!("an ingress qdisc stays: {output:?}");
+        }
+    }
+}
+
+/// It leaves no place for clsact. TCX does not mind.
 #[test]
 fn an_ingress_qdisc_in_the_way_of_clsact_is_reported_and_stays() -> Result<()> {
     let stage = stage!(every kernel);
     let cast = stage.cast()?;
-    let web = stage.run("owned", "app=owned", &cast.network)?;
-    let ways = cast.client.ways_to(&web)?;
-    let veth = &web.at.veth;
-    let added = Command::new("tc").args(["qdisc", "add", "dev", &veth.name, "ingress"]).output();
-    match added {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            entropy_tests::skip!("needs the program tc");
-        }
-        output => {
-            ensure!(output.as_ref().is_ok_and(|output| output.status.success()), "{output:?}");
-        }
-    }
+    let web = &cast.web;
+    let ways = cast.client.ways_to(web)?;
+    let Some(ingress) = Ingress::add(&web.at.veth)? else {
+        entropy_tests::skip!("needs the program tc");
+    };
     let before = Snapshot::take()?;
-    stage.policy("cut", "target = 'app=owned'\nloss = '100%'")?;
+    stage.policy("cut", "target = 'app=web'\nloss = '100%'")?;
     let daemon = stage.installation.start(&[])?;
     if daemon.log().contains("Clsact") {
         daemon.await_log("unsupported: interface")?;
@@ -146,11 +176,7 @@ fn an_ingress_qdisc_in_the_way_of_clsact_is_reported_and_stays() -> Result<()> {
         daemon.await_on("cut", &web.at)?;
         assert_eq!(pass(&ways, FEW)?, [0; 2]);
     }
-    until_true("the ingress qdisc is there", patience(1), || {
-        Ok(snapshot::qdiscs()?
-            .iter()
-            .any(|qdisc| qdisc.index == veth.index && qdisc.kind == "ingress"))
-    })?;
+    until_true("the ingress qdisc is there", patience(1), || ingress.is_there())?;
     daemon.stop()?;
     before.assert_restored()
 }

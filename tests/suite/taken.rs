@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use entropy_tests::{
     daemon::{Daemon, attached},
     netns::Netns,
+    skip,
     snapshot::{self, Snapshot},
     wait::{patience, until_true},
 };
@@ -61,19 +62,24 @@ fn devices_that_somebody_removes_are_made_anew() -> Result<()> {
     };
     works("before")?;
     let host = Netns::host()?;
-    for (number, device) in ["entropy0", "entropy1", "entropy2", "entropy3"].iter().enumerate() {
+    let mut times = 0;
+    let mut is_mended = |what: &str| {
+        times += 1;
+        await_anew(&daemon, times)?;
+        works(what)
+    };
+    // A device goes with its peer. A virtual machine takes seconds for each.
+    let all = ["entropy0", "entropy1", "entropy2", "entropy3"];
+    for device in if skip::saves_time() { &all[1..3] } else { &all[..] } {
         host.delete(device)?;
-        await_anew(&daemon, number + 1)?;
-        works(&format!("{device} was deleted"))?;
+        is_mended(&format!("{device} was deleted"))?;
     }
     host.down("entropy2")?;
-    await_anew(&daemon, 5)?;
-    works("entropy2 was set down")?;
+    is_mended("entropy2 was set down")?;
     let devices = snapshot::links()?;
     let exit = devices.iter().find(|device| device.name == "entropy3").context("the exit")?;
     take_off(daemon.pid(), exit)?;
-    await_anew(&daemon, 6)?;
-    works("the program of entropy3 was taken off")?;
+    is_mended("the program of entropy3 was taken off")?;
     daemon.stop()?;
     before.assert_restored()
 }

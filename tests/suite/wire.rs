@@ -15,8 +15,7 @@ use entropy_tests::{
     netns::Netns,
     object::{self, Object, Skb},
     random::{Random, fixed_seed, seed},
-    skip::virtual_machine,
-    traffic,
+    skip, traffic,
     wait::{patience, until_true},
 };
 
@@ -28,7 +27,7 @@ use crate::{
 
 /// As many as the machine does in a second or two.
 fn packets() -> u64 {
-    if virtual_machine().is_some() { 2_000 } else { 10_000 }
+    skip::packets(10_000).into()
 }
 
 /// Calls `test` for every direction, family and protocol.
@@ -146,6 +145,11 @@ fn untestable(
 
 const SCENES: u64 = 20;
 
+/// Enough for every kind of frame.
+fn per_scene() -> u64 {
+    packets().max(2_000) / SCENES
+}
+
 /// To the container, sent by its host: the sender learns of each lost packet (there is no line).
 #[test]
 fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_in() -> Result<()> {
@@ -159,7 +163,7 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_in() 
     for number in 0..SCENES {
         let scene = Scene::with_line(&mut random, skb.ifindex, 0);
         scene.install(&mut object)?;
-        let frames = untestable(&mut object, &mut random, &scene, packets() / SCENES)?;
+        let frames = untestable(&mut object, &mut random, &scene, per_scene())?;
         let taken = traffic::send(&jumbo.host, VETH, frames.iter().map(|frame| Ok(frame.clone())))?;
         let mut model = Model::new(&scene);
         for (frame, taken) in frames.iter().zip(taken) {
@@ -194,7 +198,7 @@ fn frames_too_short_or_too_long_for_test_runs_are_decided_alike_on_the_way_out()
         }
         scene.install(&mut object)?;
         let before = object.events()?;
-        let mut frames = untestable(&mut object, &mut random, &scene, packets() / SCENES)?;
+        let mut frames = untestable(&mut object, &mut random, &scene, per_scene())?;
         // The kernel takes the first VLAN tag off before the program sees the packet.
         frames.retain(|frame| !matches!(frame[12..14], [0x81, 0x00] | [0x88, 0xa8]));
         traffic::send(&jumbo.container, INSIDE, frames.iter().map(|frame| Ok(frame.clone())))?;

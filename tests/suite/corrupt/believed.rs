@@ -8,6 +8,7 @@ use entropy_tests::{
     needs_root,
     netns::Netns,
     random::fixed_seed,
+    skip::packets,
     traffic,
     wait::{patience, until_true},
 };
@@ -18,7 +19,9 @@ use crate::{
     foreign::object::believe_what_leaves,
 };
 
-const COUNT: u64 = 2_000;
+fn count() -> u64 {
+    packets(10_000).into()
+}
 
 /// Nobody listens, so a good datagram is counted as one without a port, and a damaged one as an error.
 const NAMES: [[&str; 2]; 2] = [["Udp NoPorts", "Udp InErrors"], ["Udp6NoPorts", "Udp6InErrors"]];
@@ -48,19 +51,19 @@ fn damage_is_found_in_packets_whose_checksum_was_believed_before() -> Result<()>
             };
             let names = NAMES[usize::from(v6)];
             let old = [partner.counter(names[0])?, partner.counter(names[1])?];
-            let frames = (0..COUNT).map(|number| flow.frame(number, 40));
+            let frames = (0..count()).map(|number| flow.frame(number, 40));
             traffic::send(&host.container, INSIDE, frames)?;
             let new = || -> Result<[u64; 2]> {
                 let new = [partner.counter(names[0])?, partner.counter(names[1])?];
                 Ok([new[0] - old[0], new[1] - old[1]])
             };
             until_true("all datagrams come", patience(10), || {
-                Ok(new()?.iter().sum::<u64>() >= COUNT)
+                Ok(new()?.iter().sum::<u64>() >= count())
             })?;
             let [good, wrong] = new()?;
             let state = counted(&mut host, Direction::Egress, before)?;
             ensure!(state.corrupted > 0 && wrong == state.corrupted, "{wrong} wrong, {state:?}");
-            ensure!(good == COUNT - wrong, "{good} good ones");
+            ensure!(good == count() - wrong, "{good} good ones");
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use entropy_tests::{
     needs_root,
     netns::Netns,
     random::fixed_seed,
+    skip::packets,
     traffic,
     wait::{patience, until_true},
 };
@@ -17,7 +18,9 @@ use entropy_tests::{
 use super::{PERCENT, counted, damaging, host, state};
 use crate::bridged::{INSIDE, addresses};
 
-const COUNT: u64 = 2_000;
+fn count() -> u64 {
+    packets(10_000).into()
+}
 
 /// How many pings a namespace got, and how many of them it found wrong.
 const NAMES: [[&str; 2]; 2] =
@@ -51,11 +54,11 @@ fn damaged_pings_are_found_and_silently_damaged_ones_are_answered() -> Result<()
             let names = NAMES[usize::from(v6)];
             let partner = &host.partner;
             let old = [partner.counter(names[0])?, partner.counter(names[1])?];
-            let frames = (0..COUNT).map(|number| flow.frame(number, 40));
+            let frames = (0..count()).map(|number| flow.frame(number, 40));
             traffic::send(&host.container, INSIDE, frames)?;
             until_true("all pings come", patience(10), || {
                 let seen = partner.counter(names[0])? + partner.counter(names[1])?;
-                Ok(seen - old[0] - old[1] >= COUNT)
+                Ok(seen - old[0] - old[1] >= count())
             })?;
             let [echos, wrong] =
                 [partner.counter(names[0])? - old[0], partner.counter(names[1])? - old[1]];
@@ -63,7 +66,7 @@ fn damaged_pings_are_found_and_silently_damaged_ones_are_answered() -> Result<()
             println!("silent {silent}, IPv6 {v6}: {} damaged, {wrong} found", state.corrupted);
             let found = if silent == 0 { state.corrupted } else { 0 };
             ensure!(state.corrupted > 0 && wrong == found, "{wrong} found, {state:?}");
-            ensure!(echos == COUNT - found, "{echos} good ones");
+            ensure!(echos == count() - found, "{echos} good ones");
         }
     }
     Ok(())

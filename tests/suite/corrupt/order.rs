@@ -5,7 +5,7 @@ use entropy_common::{rule::Direction, stats::Event};
 use entropy_tests::{
     needs_root,
     numbered::{self, number},
-    skip::virtual_machine,
+    skip::{packets, virtual_machine},
     stream,
 };
 
@@ -30,7 +30,7 @@ fn datagrams_keep_their_order() -> Result<()> {
     needs_root!();
     let mut host = host()?;
     host.rule(UDP, damaging(1, NEVER_YET, 0))?;
-    let count = if virtual_machine().is_some() { 2_000 } else { 20_000 };
+    let count = packets(20_000);
     for (direction, v6) in ways() {
         let [from, to] = host.ends(direction);
         let received = numbered::send(from, to, Bridged::target(direction, v6), count)?;
@@ -46,7 +46,7 @@ fn datagrams_keep_their_order() -> Result<()> {
 #[test]
 fn segments_keep_their_order_and_none_is_lost() -> Result<()> {
     needs_root!();
-    let bytes = if virtual_machine().is_some() { 5_000_000 } else { 200_000_000 };
+    let bytes = if virtual_machine().is_some() { 2_000_000 } else { 200_000_000 };
     let mut host = host()?;
     for (direction, v6) in ways() {
         for wired in [false, true] {

@@ -14,7 +14,7 @@ use super::{PERCENT, TCP, UDP, counted, damaging, host, state, ways};
 use crate::bridged::Bridged;
 
 fn bytes() -> usize {
-    if virtual_machine().is_some() { 3_000_000 } else { 30_000_000 }
+    if virtual_machine().is_some() { 1_500_000 } else { 30_000_000 }
 }
 
 /// The largest segment, by the MTU of the laboratory: at least so many make a stream.
