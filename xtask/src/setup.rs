@@ -9,7 +9,9 @@ pub(crate) mod systemd;
 pub(crate) mod toolchain;
 pub(crate) mod vm;
 
+use std::panic;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -30,10 +32,15 @@ pub(crate) fn alone<T>(part: impl FnOnce() -> T) -> T {
 pub(crate) fn all() -> Result<()> {
     let start = Instant::now();
     toolchain::ensure_clippy(&toolchain::ensure()?)?;
-    linker::ensure()?;
-    vm::ensure_all()?;
-    engine::ensure()?;
-    systemd::ensure()?;
+    linker::install_packages()?;
+    // The linker is compiled while packages are fetched and unpacked: it asks nothing of apt.
+    thread::scope(|scope| {
+        let linker = scope.spawn(linker::build);
+        let rest =
+            vm::ensure_all().and_then(|()| engine::ensure()).and_then(|()| systemd::ensure());
+        let built = linker.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
+        rest.and(built)
+    })?;
     say(&format!("set up ({:.1} s)", start.elapsed().as_secs_f64()));
     Ok(())
 }

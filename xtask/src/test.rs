@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use self::suite::Suite;
 pub(crate) use self::suite::{as_root, lab};
@@ -94,8 +95,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     };
     // Whoever only asks this process to end wants all that it has started to end.
     signals::watch();
-    // Built once, when the first stage wants it; what went wrong then is said by each.
+    // Built once; what went wrong then is said by each stage.
     let suite: OnceLock<Result<Suite, String>> = OnceLock::new();
+    let built = || prepare().map_err(|error| format!("{error:#}"));
     let libtest = &arguments.libtest;
     let one = |stage: Stage, show: &dyn Fn(&str)| {
         exec::say(&format!("tests: {}", stage.name()));
@@ -106,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
         } else if stage == Stage::Unit {
             unit(libtest, &mut tally, show)
         } else {
-            match suite.get_or_init(|| prepare().map_err(|error| format!("{error:#}"))) {
+            match suite.get_or_init(built) {
                 Ok(suite) => suite.run(stage, libtest, &mut tally, show),
                 Err(error) => Err(anyhow::anyhow!("{error}")),
             }
@@ -120,7 +122,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let stages: Vec<_> = Stage::ALL.into_iter().filter(chosen).collect();
     let (machines, here): (Vec<_>, Vec<_>) =
         stages.into_iter().partition(|stage| stage.is_virtual());
-    // It keeps all processors busy, with the compiler.
+    // The compiler keeps all processors busy, and so do the unit tests.
+    if here.iter().chain(&machines).any(|stage| *stage != Stage::Unit) {
+        suite.get_or_init(built);
+    }
     let (unit, host): (Vec<_>, Vec<_>) = here.into_iter().partition(|stage| *stage == Stage::Unit);
     let mut outcomes: Vec<_> = unit.into_iter().map(|stage| one(stage, &exec::out)).collect();
     let beside = |stage: &Stage| one(*stage, &|line| exec::out_of(stage.name(), line));
@@ -141,15 +146,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
 /// Sets up and builds what the suite needs.
 fn prepare() -> Result<Suite> {
     setup::engine::ensure()?;
-    build::all(false)?;
+    build::object()?;
     Suite::build()
 }
 
-/// Runs the default members' tests, documentation included.
-fn unit(libtest: &[String], tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
+/// `cargo test` with all packages that are not for the kernel.
+fn cargo_test() -> Command {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(place::root()).args(["test", "--no-fail-fast", "--"]).args(libtest);
-    watch(&mut cargo, tally, show)
+    cargo.current_dir(place::root()).args(["test", "--workspace", "--exclude", "entropy-ebpf"]);
+    cargo
+}
+
+/// Runs what needs no kernel to act on, documentation included.
+fn unit(libtest: &[String], tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
+    let mut tests = cargo_test();
+    tests.args(["--no-fail-fast", "--lib", "--bins"]);
+    for name in default_tests()? {
+        tests.args(["--test", &name]);
+    }
+    let tests = watch(tests.arg("--").args(libtest), tally, show);
+    let mut documentation = cargo_test();
+    documentation.args(["--no-fail-fast", "--doc", "--"]).args(libtest);
+    tests.and(watch(&mut documentation, tally, show))
+}
+
+/// The integration tests of the default members.
+fn default_tests() -> Result<Vec<String>> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(place::root()).args(["metadata", "--no-deps", "--format-version", "1"]);
+    let about: Value = serde_json::from_str(&exec::output(&mut cargo)?).context("metadata")?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let members = list(&about["workspace_default_members"]);
+    let packages = list(&about["packages"]);
+    let targets = packages
+        .iter()
+        .filter(|package| members.contains(&package["id"]))
+        .flat_map(|package| list(&package["targets"]));
+    let tests = targets.filter(|target| list(&target["kind"]).contains(&"test".into()));
+    Ok(tests.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect())
 }
 
 /// Runs a test program whose output is shown and counted.

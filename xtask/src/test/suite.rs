@@ -1,5 +1,6 @@
 //! The suite: found by asking cargo, run through `entropy-lab`, which brings the Docker engine.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,31 +28,25 @@ pub(super) struct Suite {
     suite: PathBuf,
     /// The tests of the package.
     dist: PathBuf,
-    /// The laboratory's own unit tests.
-    units: Vec<PathBuf>,
 }
 
 impl Suite {
-    /// Builds the laboratory and the suite.
+    /// Builds the daemon, the laboratory and the suite, and the unit tests with them: each choice of
+    /// packages has its own features, and the daemon would be compiled anew for each.
     pub(super) fn build() -> Result<Self> {
-        exec::say("build the test suite");
-        lab()?;
-        let mut cargo = Command::new("cargo");
+        exec::say("build the programs and their tests");
+        let mut cargo = super::cargo_test();
         cargo
-            .current_dir(place::root())
-            .args(["test", "--package", "entropy-tests", "--no-run"])
-            .args(["--message-format", "json-render-diagnostics"])
+            .args(["--no-run", "--message-format", "json-render-diagnostics"])
             .stderr(std::process::Stdio::inherit());
-        let messages = exec::output(&mut cargo).context("build the test suite")?;
-        let mut programs: Vec<_> = messages.lines().filter_map(program).collect();
-        let mut take = |wanted: &str| {
-            let place = programs.iter().position(|(name, _)| name == wanted);
-            let place = place.with_context(|| format!("entropy-tests has no test `{wanted}`"))?;
-            anyhow::Ok(programs.swap_remove(place).1)
+        let messages = exec::output(&mut cargo).context("build the tests")?;
+        let programs: HashMap<_, _> = messages.lines().filter_map(program).collect();
+        let take = |wanted: &str| {
+            let path = programs.get(wanted).cloned();
+            path.with_context(|| format!("entropy-tests has no test `{wanted}`"))
         };
-        let (suite, dist) = (take("suite")?, take("dist")?);
-        let units = programs.into_iter().map(|(_, path)| path).collect();
-        Ok(Self { lab: place::binaries(false).join("entropy-lab"), suite, dist, units })
+        let lab = place::binaries(false).join("entropy-lab");
+        Ok(Self { lab, suite: take("suite")?, dist: take("dist")? })
     }
 
     /// Runs the suite in a stage's surroundings.
@@ -74,7 +69,7 @@ impl Suite {
         }
     }
 
-    /// Runs the suite and the laboratory's unit tests on this machine.
+    /// Runs the suite on this machine.
     fn here(&self, libtest: &[String], tally: &mut Tally, show: &dyn Fn(&str)) -> Result<()> {
         let Some(mut root) = as_root() else {
             bail!("needs root, and there is no sudo: neither eBPF nor namespaces are tested here");
@@ -82,10 +77,6 @@ impl Suite {
         let skips = place::target().join("test/skips");
         fs::create_dir_all(place::target().join("test")).context("create target/test")?;
         fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
-        for program in &self.units {
-            let mut program = Command::new(program);
-            watch(program.args(libtest).current_dir(place::root()), tally, show)?;
-        }
         root.current_dir(place::root().join("tests")).args(self.command(&skips, None, libtest));
         let result = watch(&mut root, tally, show);
         tally.skips(&fs::read_to_string(&skips).unwrap_or_default());
