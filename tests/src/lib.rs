@@ -22,6 +22,6 @@ pub mod stream;
 pub mod threads;
 pub mod traffic;
 pub mod wait;
-pub mod without_tcx;
 
 mod netlink;
+mod without_tcx;

@@ -3,25 +3,40 @@
 
 use std::{env::consts::ARCH, io, os::unix::process::CommandExt, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
 };
 
+use crate::daemon::{Daemon, Installation};
+
 /// `BPF_LINK_CREATE` of `enum bpf_cmd`, see bpf(2).
 const LINK_CREATE: u64 = 28;
+
+impl Installation {
+    /// Starts a daemon as on a kernel that has no TCX: it attaches filters of clsact.
+    ///
+    /// # Errors
+    /// When it ends before that, or attaches otherwise.
+    pub fn start_without_tcx(&self, arguments: &[&str]) -> Result<Daemon> {
+        let mut command = self.command()?;
+        refuse_links(command.args(arguments))?;
+        let daemon = self.spawn(command)?;
+        ensure!(daemon.log().contains("using clsact filters"), "{}", daemon.log());
+        Ok(daemon)
+    }
+}
 
 /// Has the kernel refuse BPF links to the command's process and all that come of it, with `EINVAL`:
 /// what Linux before 6.6 answers to the attach types of TCX.
 ///
 /// # Errors
 /// When seccomp filters cannot be made for this architecture.
-pub fn without_tcx(command: &mut Command) -> Result<()> {
+fn refuse_links(command: &mut Command) -> Result<()> {
     let filter = filter().context("make a seccomp filter")?;
-    let apply = move || apply_filter(&filter).map_err(io::Error::other);
-    // SAFETY: the filter has been made; after the fork there are two system calls only, and an
-    // allocation where one of them fails, which ends the child.
+    let apply = move || apply_filter(&filter).map_err(|_| io::Error::last_os_error());
+    // SAFETY: the filter has been made; after the fork there are two system calls only.
     unsafe { command.pre_exec(apply) };
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    process::{Command, Stdio},
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -44,14 +44,11 @@ impl Cut {
 
     /// Starts a daemon; nothing gets through then.
     fn start(&self, stage: &Stage, arguments: &[&str]) -> Result<Daemon> {
-        let mut command = stage.installation.command()?;
-        command.args(arguments);
-        self.spawn(stage, command)
+        self.holds(stage.installation.start(arguments)?)
     }
 
-    /// The same by a command.
-    fn spawn(&self, stage: &Stage, command: Command) -> Result<Daemon> {
-        let daemon = stage.installation.spawn(command)?;
+    /// Waits until nothing gets through a daemon that has been started.
+    fn holds(&self, daemon: Daemon) -> Result<Daemon> {
         daemon.await_on("cut", &self.cast.web.at)?;
         assert_eq!(pass(&self.ways, FEW)?, [0; 2], "under a loss of 100 %");
         Ok(daemon)

@@ -13,7 +13,6 @@ use entropy_tests::{
     daemon::Daemon,
     docker::Interface,
     wait::{patience, until_true},
-    without_tcx::without_tcx,
 };
 
 use crate::{
@@ -123,22 +122,15 @@ fn a_window_is_on_time_while_the_daemon_is_stopped_and_after_it_was_killed() -> 
         "target = \"app=web\"\ndirection = \"egress\"\npartition = true\n\
          schedule = { on = \"100ms\", off = \"900ms\" }",
     )?;
-    let start = |with_filters: bool| {
-        let mut command = stage.installation.command()?;
-        command.args(["--lease", "60"]);
-        if with_filters {
-            without_tcx(&mut command)?;
-        }
-        stage.installation.spawn(command)
-    };
+    let lease = ["--lease", "60"];
     let (stops, kills) = if entropy_tests::skip::nothing() { (400, 100) } else { (5, 2) };
     let mut watch = Watch::new(&cast.web, &cast.db)?;
     let mut windows = BTreeSet::new();
-    let mut daemon = start(false)?;
+    let mut daemon = stage.installation.start(&lease)?;
     for round in 0..stops + kills {
         if round == stops {
             daemon.stop()?;
-            daemon = start(true)?;
+            daemon = stage.installation.start_without_tcx(&lease)?;
         }
         daemon.await_on("pulse", &cast.web.at)?;
         let next = next_window(&daemon, &cast.web.at)?;
@@ -149,10 +141,9 @@ fn a_window_is_on_time_while_the_daemon_is_stopped_and_after_it_was_killed() -> 
             daemon.signal(libc::SIGCONT)?;
             watched?;
         } else {
-            ensure!(daemon.log().contains("using clsact filters"), "{}", daemon.log());
             daemon.kill()?;
             watch.send_until(next.1 + PULSE_NS)?;
-            daemon = start(true)?;
+            daemon = stage.installation.start_without_tcx(&lease)?;
         }
     }
     daemon.stop()?;

@@ -68,9 +68,9 @@ fn devices_that_somebody_removes_are_made_anew() -> Result<()> {
         await_anew(&daemon, times)?;
         works(what)
     };
-    // A device goes with its peer. A virtual machine takes seconds for each.
+    // The wire is a pair, of which one goes with the other. A virtual machine takes seconds for each.
     let all = ["entropy0", "entropy1", "entropy2", "entropy3"];
-    for device in if skip::saves_time() { &all[1..3] } else { &all[..] } {
+    for device in if skip::saves_time() { &all[..3] } else { &all[..] } {
         host.delete(device)?;
         is_mended(&format!("{device} was deleted"))?;
     }

@@ -32,10 +32,13 @@ pub(crate) fn alone<T>(part: impl FnOnce() -> T) -> T {
 pub(crate) fn all() -> Result<()> {
     let start = Instant::now();
     toolchain::ensure_clippy(&toolchain::ensure()?)?;
-    linker::install_packages()?;
+    let lacks_linker = !linker::is_built();
+    if lacks_linker {
+        linker::install_packages()?;
+    }
     // The linker is compiled while packages are fetched and unpacked: it asks nothing of apt.
     thread::scope(|scope| {
-        let linker = scope.spawn(linker::build);
+        let linker = scope.spawn(|| if lacks_linker { linker::build() } else { Ok(()) });
         let rest =
             vm::ensure_all().and_then(|()| engine::ensure()).and_then(|()| systemd::ensure());
         let built = linker.join().unwrap_or_else(|panic| panic::resume_unwind(panic));

@@ -38,12 +38,14 @@ fn errors(receiver: &Netns, v6: bool) -> Result<[u64; 2]> {
 fn every_damaged_datagram_is_found_by_its_receiver_and_none_arrives() -> Result<()> {
     needs_root!();
     let mut host = host()?;
+    // Two bytes of 108 are the length: of fewer that are damaged its share would stray too far.
+    let count = count().max(2_000);
     host.rule(UDP, damaging(fixed_seed(7_000), 10 * PERCENT, 0))?;
     for (direction, v6) in ways() {
         let before = state(&mut host, direction)?;
         let [from, to] = host.ends(direction);
         let errors_before = errors(to, v6)?;
-        let received = numbered::send(from, to, Bridged::target(direction, v6), count())?;
+        let received = numbered::send(from, to, Bridged::target(direction, v6), count)?;
         let errors_after = errors(to, v6)?;
         let [found, checksums] = [0, 1].map(|kind| errors_after[kind] - errors_before[kind]);
         let wrong = received
@@ -55,11 +57,10 @@ fn every_damaged_datagram_is_found_by_its_receiver_and_none_arrives() -> Result<
         let state = counted(&mut host, direction, before)?;
         println!("{direction:?} IPv6 {v6}: {} damaged, {checksums} checksums", state.corrupted);
         ensure!(wrong == 0, "{wrong} damaged datagrams arrived");
-        ensure!(state.framed == u64::from(count()) && state.corrupted > 0, "{state:?}");
+        ensure!(state.framed == u64::from(count) && state.corrupted > 0, "{state:?}");
         ensure!(found == state.corrupted, "{found} errors, {} damaged", state.corrupted);
-        ensure!(received.len() as u64 == u64::from(count()) - state.corrupted);
-        // Two bytes of 108 are the length, and in a virtual machine some forty are damaged.
-        ensure!(checksums * 100 > found * 80, "{checksums} of {found} by the checksum");
+        ensure!(received.len() as u64 == u64::from(count) - state.corrupted);
+        ensure!(checksums * 100 > found * 95, "{checksums} of {found} by the checksum");
     }
     Ok(())
 }

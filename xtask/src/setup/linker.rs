@@ -25,37 +25,34 @@ pub(crate) fn program() -> PathBuf {
 /// # Errors
 /// When LLVM cannot be installed or the build fails.
 pub(crate) fn ensure() -> Result<()> {
+    if is_built() {
+        return Ok(());
+    }
     install_packages()?;
     build()
 }
 
 /// Whether it is there in the version that is wanted.
-fn is_built() -> bool {
+pub(crate) fn is_built() -> bool {
     let about = exec::output(Command::new(program()).arg("--version"));
     about.is_ok_and(|text| text.trim().ends_with(VERSION))
 }
 
-/// Installs what it is built with, unless it is built.
+/// Installs what it is built with.
 ///
 /// # Errors
 /// When the packages cannot be installed.
 pub(crate) fn install_packages() -> Result<()> {
-    if is_built() {
-        return Ok(());
-    }
     let packages = [format!("llvm-{LLVM}-dev"), format!("libpolly-{LLVM}-dev")];
     // LLVM is C++: its runtime library comes with the compiler.
     apt::install("LLVM for bpf-linker", &[&packages[0], &packages[1], "g++"])
 }
 
-/// Builds it, unless it is built. Asks nothing of the package manager.
+/// Builds it. Asks nothing of the package manager.
 ///
 /// # Errors
 /// When it cannot be built.
 pub(crate) fn build() -> Result<()> {
-    if is_built() {
-        return Ok(());
-    }
     let scratch = place::target().join("linker-build");
     exec::step(&format!("build bpf-linker {VERSION}"), || {
         let mut cargo = Command::new("cargo");

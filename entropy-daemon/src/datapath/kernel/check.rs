@@ -113,8 +113,7 @@ impl Kernel {
     /// Makes the wire that could not be made before. What is in its way may have gone.
     async fn try_wire(&mut self) -> Result<()> {
         let before = self.unwired().map(str::to_owned);
-        let Self { ebpf, maps, netlink, mode, .. } = self;
-        self.wire = lay_wire(ebpf, maps, netlink, *mode).await;
+        self.lay_wire_anew().await?;
         match &self.wire {
             Ok(_) => info!("the wire could be made now"),
             Err(reason) if before.as_ref() != Some(reason) => {
@@ -122,7 +121,14 @@ impl Kernel {
             }
             Err(_) => {}
         }
-        open(&mut self.maps, &self.line, &self.wire)
+        Ok(())
+    }
+
+    /// Makes the wire, if that can be, and lets packets into it and into the line.
+    async fn lay_wire_anew(&mut self) -> Result<()> {
+        let Self { ebpf, maps, netlink, mode, line, .. } = self;
+        self.wire = lay_wire(ebpf, maps, netlink, *mode).await;
+        open(maps, line, &self.wire)
     }
 
     async fn lay_anew(&mut self, links: &[Link]) -> Result<()> {
@@ -135,9 +141,7 @@ impl Kernel {
         let Self { ebpf, maps, netlink, mode, .. } = self;
         let (line, exit, _) = lay_line(ebpf, maps, netlink, Some(*mode)).await?;
         (self.line, self.exit) = (line, exit);
-        let Self { ebpf, maps, netlink, mode, line, .. } = self;
-        self.wire = lay_wire(ebpf, maps, netlink, *mode).await;
-        open(maps, line, &self.wire)
+        self.lay_wire_anew().await
     }
 }
 
