@@ -163,13 +163,20 @@ impl Machine {
     pub(crate) fn journal(&self, program: &str) -> Result<String> {
         self.run(&["journalctl", "--no-pager", "--output=cat", "--identifier", program])
     }
+
+    /// Shows the end of the whole journal, for who looks after a failure.
+    pub(crate) fn print_journal(&self) {
+        match self.run(&["journalctl", "--no-pager", "--lines=100"]) {
+            Ok(journal) => println!("the journal:\n{journal}"),
+            Err(error) => println!("the journal cannot be read: {error:#}"),
+        }
+    }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let journal = self.run(&["journalctl", "--no-pager", "--lines=100"]);
-            println!("the journal:\n{}", journal.unwrap_or_default());
+            self.print_journal();
         }
         // Both fail only when it has ended already. The first process takes all others with it.
         let _ = self.unshare.kill();

@@ -44,10 +44,14 @@ fn the_service_does_its_work_with_what_it_may_and_goes_without_a_trace() -> Resu
         entropy_tests::skip!("needs the VM: systemd is booted and packages are installed");
     }
     let machine = Machine::boot(Root::new("systemd")?)?;
-    let _site = Site::new(&machine)?;
+    live_and_go(&machine).inspect_err(|_| machine.print_journal())
+}
+
+fn live_and_go(machine: &Machine) -> Result<()> {
+    let _site = Site::new(machine)?;
     let files = machine.root.changes()?;
     let kernel = Snapshot::take()?;
-    let life = Life { machine: &machine };
+    let life = Life { machine };
     life.installed_under_a_policy_it_is_not_started().context("install")?;
     life.it_works().context("work")?;
     life.it_may_do_no_more_than_it_needs().context("rights")?;
@@ -72,7 +76,11 @@ impl Site {
     fn new(machine: &Machine) -> Result<Self> {
         machine.write("/run/systemd/system/docker.service", &engine_unit()?)?;
         machine.run(&["systemctl", "daemon-reload"])?;
-        machine.run(&["systemctl", "start", "docker.service"])?;
+        // dockerd gives its containerd a time of its own to start, and ends when that was too
+        // little, as it may be where others are busy too.
+        until_true("the engine runs", patience(20), || {
+            Ok(machine.output(&["systemctl", "start", "docker.service"])?.status.success())
+        })?;
         let docker = Docker::at(machine.path(SOCKET))?;
         let network = docker.network("dist", NETWORK)?;
         let container = docker.run("dist", "app=web", &network)?;
