@@ -23,10 +23,10 @@ const VM_LIMITS: [u64; 2] = [3600, 6 * 3600];
 const PROCESSORS: u32 = 1;
 /// How many tests run at once in a virtual machine: they wait more than they work.
 const TEST_THREADS: &str = "2";
-/// Processors of the one that tests what several do at once, and which tests these are: those in
-/// which packets wait for each other, and of what is counted.
-const SMP: (u32, [&str; 6]) =
-    (2, ["concurrency::", "delay::", "line::", "pairs::", "slot::", "waiting::"]);
+/// Processors of the one that tests what several do at once, and which tests these are: of what is
+/// counted, and of packets that wait and keep their order.
+const SMP: (u32, [&str; 5]) =
+    (2, ["concurrency::", "pairs::", "slot::", "_in_order", "keeps_the_order"]);
 /// The kernel that the package is tested on: that of the system that it is made for.
 const DIST_KERNEL: vm::Kernel = vm::Kernel::V6_1;
 
