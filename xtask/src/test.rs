@@ -45,31 +45,23 @@ pub(crate) enum Stage {
     /// The suite in a virtual machine with Linux 6.12
     #[value(name = "6.12")]
     V6_12,
-    /// What races would show in, with two processors in a virtual machine with Linux 6.12
-    #[value(name = "6.12-smp")]
-    Smp,
     /// The Debian package and the service under systemd, in a virtual machine; only when named
     Dist,
 }
 
 impl Stage {
     /// All of them, in the order in which they run.
-    const ALL: [Self; 6] = [Self::Unit, Self::Host, Self::V6_1, Self::V6_12, Self::Smp, Self::Dist];
+    const ALL: [Self; 5] = [Self::Unit, Self::Host, Self::V6_1, Self::V6_12, Self::Dist];
 
     /// Whether it runs when none is named. The package has its own turn: with it the usual run would
-    /// take longer than half an hour on two processors. `is_chosen` says that tests are chosen by
-    /// arguments, of which the one with two processors has a choice of its own.
-    fn is_usual(self, is_chosen: bool) -> bool {
-        match self {
-            Self::Unit | Self::Host | Self::V6_1 | Self::V6_12 => true,
-            Self::Smp => !is_chosen,
-            Self::Dist => false,
-        }
+    /// take longer than half an hour on two processors.
+    fn is_usual(self) -> bool {
+        self != Self::Dist
     }
 
     /// Whether it runs in a virtual machine.
     fn is_virtual(self) -> bool {
-        matches!(self, Self::V6_1 | Self::V6_12 | Self::Smp | Self::Dist)
+        matches!(self, Self::V6_1 | Self::V6_12 | Self::Dist)
     }
 
     /// The stage as users write it.
@@ -79,7 +71,6 @@ impl Stage {
             Self::Host => "host",
             Self::V6_1 => vm::Kernel::V6_1.name(),
             Self::V6_12 => vm::Kernel::V6_12.name(),
-            Self::Smp => "6.12-smp",
             Self::Dist => "dist",
         }
     }
@@ -100,11 +91,7 @@ struct Outcome {
 /// Only when even the summary is impossible; a stage that cannot run is a failure in it.
 pub(crate) fn run(arguments: &Arguments) -> Result<u8> {
     let chosen = |stage: &Stage| {
-        if arguments.only.is_empty() {
-            stage.is_usual(!arguments.libtest.is_empty())
-        } else {
-            arguments.only.contains(stage)
-        }
+        if arguments.only.is_empty() { stage.is_usual() } else { arguments.only.contains(stage) }
     };
     // Whoever only asks this process to end wants all that it has started to end.
     signals::watch();

@@ -9,8 +9,6 @@ use super::{Outcome, Stage};
 const NEEDS_VM: &str = "needs the VM";
 /// How a reason begins that the stage on this machine makes up for.
 const RUNS_HERE: &str = "runs on the machine";
-/// How a reason begins that a virtual machine with two processors makes up for.
-const NEEDS_PROCESSORS: &str = "needs two CPUs";
 
 /// What was wrong with a stage besides tests that failed.
 pub(super) fn problem(result: Result<()>, tally: &Tally) -> Option<String> {
@@ -73,13 +71,12 @@ fn table(outcomes: &[Outcome]) -> Vec<String> {
 
 /// Whether a stage of the kind that the reason names ran the test.
 fn made_up_for(name: &str, reason: &str, outcomes: &[Outcome]) -> bool {
-    let in_vm = |stage: Stage| matches!(stage, Stage::V6_1 | Stage::V6_12 | Stage::Smp);
+    let in_vm = |stage: Stage| matches!(stage, Stage::V6_1 | Stage::V6_12);
     let ran = |kind: &dyn Fn(Stage) -> bool| {
         outcomes.iter().any(|outcome| kind(outcome.stage) && outcome.tally.has_run(name))
     };
     (reason.starts_with(NEEDS_VM) && ran(&in_vm))
         || (reason.starts_with(RUNS_HERE) && ran(&|stage| stage == Stage::Host))
-        || (reason.starts_with(NEEDS_PROCESSORS) && ran(&|stage| stage == Stage::Smp))
 }
 
 #[cfg(test)]
@@ -111,9 +108,6 @@ mod tests {
         let left = || outcome(Stage::V6_1, ok, "a\truns on the machine: no kernel matter\n");
         assert_eq!(code(&[outcome(Stage::Host, ok, ""), left()], true), 0);
         assert_eq!(code(&[left()], true), 1);
-        let alone = || outcome(Stage::V6_1, ok, "a\tneeds two CPUs, there is 1\n");
-        assert_eq!(code(&[alone(), outcome(Stage::Smp, ok, "")], true), 0);
-        assert_eq!(code(&[alone(), outcome(Stage::Host, ok, "")], true), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde_json::Value;
 
 use super::tally::Tally;
@@ -17,16 +18,6 @@ const PASSED_ON: [&str; 6] =
     ["CI", "DOCKER_HOST", "ENTROPY_FULL", "ENTROPY_RECORD", "RUST_BACKTRACE", "RUST_LOG"];
 /// How long the suite may run in a virtual machine, in seconds, as usual and with `ENTROPY_FULL`.
 const VM_LIMITS: [u64; 2] = [3600, 6 * 3600];
-/// Processors of the virtual machine that runs all of the suite. With two of them it crawls where
-/// others are busy too: on a host with two, a container's start and restart took 21 s alone, but 81
-/// to 110 s beside another machine; with one processor 25 s there.
-const PROCESSORS: u32 = 1;
-/// How many tests run at once in a virtual machine: they wait more than they work.
-const TEST_THREADS: &str = "2";
-/// Processors of the one that tests what several do at once, and which tests these are: of what is
-/// counted, and of packets that wait and keep their order.
-const SMP: (u32, [&str; 5]) =
-    (2, ["concurrency::", "pairs::", "slot::", "_in_order", "keeps_the_order"]);
 /// The kernel that the package is tested on: that of the system that it is made for.
 const DIST_KERNEL: vm::Kernel = vm::Kernel::V6_1;
 
@@ -69,33 +60,13 @@ impl Suite {
         match stage {
             Stage::Unit | Stage::Host => self.here(libtest, tally, show),
             Stage::Dist => self.dist(libtest, tally, show),
-            Stage::V6_1 => {
-                self.suite_inside(stage, vm::Kernel::V6_1, PROCESSORS, libtest, tally, show)
-            }
-            Stage::V6_12 => {
-                self.suite_inside(stage, vm::Kernel::V6_12, PROCESSORS, libtest, tally, show)
-            }
-            Stage::Smp => {
-                let (processors, tests) = SMP;
-                let tests = tests.map(str::to_owned);
-                let libtest = if libtest.is_empty() { &tests } else { libtest };
-                self.suite_inside(stage, vm::Kernel::V6_12, processors, libtest, tally, show)
+            Stage::V6_1 | Stage::V6_12 => {
+                let kernel = vm::Kernel::from_str(stage.name(), false);
+                let kernel = kernel.map_err(anyhow::Error::msg)?;
+                let command = |skips: &Path| self.command(skips, Some(kernel), libtest);
+                inside(stage, kernel, command, tally, show)
             }
         }
-    }
-
-    /// Runs the suite in a virtual machine.
-    fn suite_inside(
-        &self,
-        stage: Stage,
-        kernel: vm::Kernel,
-        processors: u32,
-        libtest: &[String],
-        tally: &mut Tally,
-        show: &dyn Fn(&str),
-    ) -> Result<()> {
-        let command = |skips: &Path| self.command(skips, Some(kernel), libtest);
-        inside(stage, kernel, processors, command, tally, show)
     }
 
     /// Runs the suite on this machine.
@@ -132,7 +103,7 @@ impl Suite {
             words.extend_from_slice(libtest);
             words
         };
-        inside(Stage::Dist, DIST_KERNEL, 2, command, tally, show)
+        inside(Stage::Dist, DIST_KERNEL, command, tally, show)
     }
 
     /// The words that run the suite.
@@ -150,7 +121,6 @@ impl Suite {
 fn inside(
     stage: Stage,
     kernel: vm::Kernel,
-    processors: u32,
     command: impl FnOnce(&Path) -> Vec<String>,
     tally: &mut Tally,
     show: &dyn Fn(&str),
@@ -159,7 +129,7 @@ fn inside(
     fs::create_dir_all(place::vm_share()).context("create target/vm/share")?;
     fs::write(&skips, "").with_context(|| format!("write {}", skips.display()))?;
     let timeout = VM_LIMITS[usize::from(std::env::var_os("ENTROPY_FULL").is_some())];
-    let machine = vm::Machine { timeout, cpus: processors, ..vm::Machine::default() };
+    let machine = vm::Machine { timeout, ..vm::Machine::default() };
     let result = vm::run(kernel, &machine, &command(&skips), |line| {
         show(line);
         tally.line(line);
@@ -186,7 +156,6 @@ fn environment(skips: &Path, vm: Option<vm::Kernel>) -> Vec<String> {
     }
     if let Some(kernel) = vm {
         set("ENTROPY_VM", kernel.name());
-        set("RUST_TEST_THREADS", TEST_THREADS);
     }
     for name in PASSED_ON {
         if let Ok(value) = std::env::var(name)

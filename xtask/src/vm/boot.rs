@@ -135,7 +135,7 @@ fn command(plan: &Plan, kvm: bool) -> Command {
                 "--qemu-opts={}-accel tcg,thread=single -icount shift=2,sleep=off",
                 firmware.unwrap_or_default()
             ));
-        } else if !qemu::emulates_patching() {
+        } else if !(plan.machine.has_room() && qemu::emulates_patching()) {
             vng.arg("--qemu-opts=-accel tcg,thread=single");
         }
     }
